@@ -1,0 +1,68 @@
+"""Group: this process among those that train together. One process is a group of one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process logs, samples and saves."""
+        return self.rank == 0
+
+    def mean(self, value: Tensor) -> Tensor:
+        if self.world == 1:
+            return value
+        total = value.detach().clone()
+        dist.all_reduce(total)
+        return total / self.world
+
+    def any(self, wish: bool, device: torch.device) -> bool:
+        """Whether any process wishes it: all get the same answer."""
+        return wish if self.world == 1 else bool(self.mean(torch.tensor(float(wish), device=device)) > 0)
+
+    def gather(self, value: Any) -> list[Any]:
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+
+def choose_device(wanted: str | None, local_rank: int = 0) -> torch.device:
+    """None is CUDA where there is any, else the CPU; under torchrun each process gets a GPU of its own."""
+    device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return torch.device("cuda", local_rank) if device.type == "cuda" and device.index is None else device
+
+
+@contextmanager
+def joined_group(wanted_device: str | None) -> Iterator[tuple[Group, torch.device]]:
+    """The group that torchrun's variables describe (NCCL on CUDA, gloo elsewhere), joined and left again."""
+    group = Group(
+        rank=int(os.environ.get("RANK", 0)),
+        world=int(os.environ.get("WORLD_SIZE", 1)),
+        local_rank=int(os.environ.get("LOCAL_RANK", 0)),
+    )
+    device = choose_device(wanted_device, group.local_rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    ours = group.world > 1 and not dist.is_initialized()
+    if ours:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield group, device
+    finally:
+        if ours:
+            dist.destroy_process_group()
