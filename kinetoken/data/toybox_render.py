@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from kinetoken.clip import Clip
 from kinetoken.data.toybox_motion import OUTLINE, CameraPath, Path, camera_path, paths
@@ -24,20 +24,33 @@ from kinetoken.data.toybox_scene import (
 )
 
 Patch = Float[np.ndarray, "frames rows columns"]
-Frames = Float[np.ndarray, "frames height width 3"]
+Frames = UInt8[np.ndarray, "frames height width 3"]
 Colours = Float[np.ndarray, "*places 3"]
 
-DARK_TONE: Final = 0.4
-"""Stripes and spots are the actor's colour times this."""
-STRIPE: Final = 0.6
-"""Width of a stripe, in radii: 3.5 pixels on a small actor at 64 x 64."""
-SPOT_PITCH: Final = 0.82
-SPOT_RADIUS: Final = 0.29
-SPOTS: Final = ((0.0, 0.0), *((SPOT_PITCH * np.cos(a), SPOT_PITCH * np.sin(a)) for a in np.arange(6) * np.pi / 3))
 FLOOR_TONE: Final = 0.4
 MARK_TONE: Final = 0.3
 MARK_PITCH: Final = 0.25
 MARK_RADIUS: Final = 0.035
+DARK_TONE: Final = 0.45
+"""Stripes and spots are the actor's colour times this."""
+RIM: Final = 0.12
+"""Width, in radii, of the edge that they leave free, so that the outline shows on dark backgrounds too."""
+STRIPE: Final = 0.5
+"""Width of a stripe, in radii: 3 pixels on a small actor at 64 x 64."""
+SPOT_RADIUS: Final = 0.3
+
+
+def _spots_around(count: int, distance: float, first_angle: float) -> tuple[tuple[float, float], ...]:
+    angles = first_angle + np.arange(count) * 2 * np.pi / count
+    return tuple((float(distance * np.cos(angle)), float(distance * np.sin(angle))) for angle in angles)
+
+
+SPOTS: Final = {
+    **dict.fromkeys(Shape, _spots_around(3, 0.5, np.pi / 2)),
+    Shape.HEART: _spots_around(3, 0.5, -np.pi / 2),
+    Shape.RING: _spots_around(6, 0.82, np.pi / 2),
+}
+"""Centres of the spots on a shape of radius 1."""
 
 
 def render(scene: Scene, *, frames: int = 17, width: int = 64, height: int = 64, fps: float = 8.0) -> Clip:
@@ -51,14 +64,14 @@ def render(scene: Scene, *, frames: int = 17, width: int = 64, height: int = 64,
     trajectories = paths(scene, times, view_width=width / short, view_height=height / short)
     for actor, path in zip(scene.actors, trajectories, strict=True):
         _paint(canvas, actor, path, camera)
-    return Clip(frames=(canvas + 0.5).astype(np.uint8), fps=fps)
+    return Clip(frames=canvas, fps=fps)
 
 
 # Backgrounds
 
 
 def _background(background: Background, camera: CameraPath, *, width: int, height: int) -> Frames:
-    """A canvas in 0..255. Where the camera stands still, one view serves every frame."""
+    """The canvas. Where the camera stands still, one view serves every frame."""
     moves = np.ptp(camera.x) > 0 or np.ptp(camera.zoom) > 0
     views = slice(None) if moves else slice(1)
     short = min(width, height)
@@ -69,7 +82,8 @@ def _background(background: Background, camera: CameraPath, *, width: int, heigh
     canvas = np.repeat(rows[:, :, None], width, axis=2)
     if background.marks:
         canvas += _marks(x, y, scale)[..., None] * (_away_from(rows, MARK_TONE) - rows)[:, :, None]
-    return canvas if moves else np.repeat(canvas, len(camera.x), axis=0)
+    painted = (canvas + np.float32(0.5)).astype(np.uint8)
+    return painted if moves else np.repeat(painted, len(camera.x), axis=0)
 
 
 def _rows(
@@ -123,10 +137,10 @@ def _paint(canvas: Frames, actor: Actor, path: Path, camera: CameraPath) -> None
     up = -((top - centre_y)[:, None] + 0.5 + steps) / radius[:, None]
     x, y = _turn(across.astype(np.float32)[:, None, :], up.astype(np.float32)[:, :, None], path.angle)
     pixels = radius[:, None, None]
-    coverage = np.clip(0.5 - DISTANCE[actor.shape](x, y) * pixels, 0, 1)
-    coverage *= path.visible[:, None, None]
-    colours = _texture(actor, x, y, pixels)
-    for frame in range(len(canvas)):
+    distance = DISTANCE[actor.shape](x, y)
+    coverage = np.clip(0.5 - distance * pixels, 0, 1)
+    colours = _texture(actor, x, y, distance, pixels)
+    for frame in np.flatnonzero(path.visible):
         _blend(canvas[frame], coverage[frame], colours[frame], int(left[frame]), int(top[frame]))
 
 
@@ -140,7 +154,7 @@ def _blend(frame: np.ndarray, coverage: np.ndarray, colours: np.ndarray, left: i
         slice(x.start - left, x.start - left + target.shape[1]),
     )
     patch = colours if colours.ndim == 1 else colours[inside]
-    target += coverage[inside][..., None] * (patch - target)
+    target[...] = target + coverage[inside][..., None] * (patch - target) + np.float32(0.5)
 
 
 def _turn(x: Patch, y: Patch, angle: Float[np.ndarray, "frames"]) -> tuple[Patch, Patch]:
@@ -149,29 +163,29 @@ def _turn(x: Patch, y: Patch, angle: Float[np.ndarray, "frames"]) -> tuple[Patch
     return cos * x + sin * y, cos * y - sin * x
 
 
-def _texture(actor: Actor, x: Patch, y: Patch, pixels: Float[np.ndarray, "frames 1 1"]) -> np.ndarray:
+def _texture(actor: Actor, x: Patch, y: Patch, distance: Patch, pixels: Float[np.ndarray, "frames 1 1"]) -> np.ndarray:
     """The actor's colour in every frame, or in every pixel of every frame."""
     colour = np.array(COLOUR_RGB[actor.colour], dtype=np.float32)
     if actor.texture == Texture.PLAIN:
         return np.broadcast_to(colour, (len(x), 3))
-    dark = np.clip(0.5 - PATTERN[actor.texture](x, y) * pixels, 0, 1)
+    pattern = _stripes(y) if actor.texture == Texture.STRIPED else _spots(x, y, actor.shape)
+    if actor.shape != Shape.RING:  # which is too thin for a rim
+        pattern = np.maximum(pattern, distance + np.float32(RIM))
+    dark = np.clip(0.5 - pattern * pixels, 0, 1)
     return colour * (1 - (1 - np.float32(DARK_TONE)) * dark)[..., None]
 
 
-def _stripes(x: Patch, y: Patch) -> Patch:
-    """Level stripes; the middle one is dark."""
-    del x
-    return np.abs((y / (2 * STRIPE) + 0.5) % 1 - 0.5) * (2 * STRIPE) - STRIPE / 2
+def _stripes(y: Patch) -> Patch:
+    """Distance to level dark stripes; the middle one is light."""
+    return STRIPE / 2 - np.abs((y / (2 * STRIPE) + 0.5) % 1 - 0.5) * (2 * STRIPE)
 
 
-def _spots(x: Patch, y: Patch) -> Patch:
+def _spots(x: Patch, y: Patch, shape: Shape) -> Patch:
+    """Distance to dark spots."""
     squared = np.full(x.shape, np.inf, dtype=np.float32)
-    for spot_x, spot_y in SPOTS:
+    for spot_x, spot_y in SPOTS[shape]:
         np.minimum(squared, (x - np.float32(spot_x)) ** 2 + (y - np.float32(spot_y)) ** 2, out=squared)
     return np.sqrt(squared) - np.float32(SPOT_RADIUS)
-
-
-PATTERN: Final[dict[Texture, Callable[[Patch, Patch], Patch]]] = {Texture.STRIPED: _stripes, Texture.SPOTTED: _spots}
 
 
 # Signed distances, after Inigo Quilez's articles

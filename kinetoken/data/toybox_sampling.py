@@ -1,6 +1,6 @@
 """Seed to scene: the plan and the words are drawn first, then places until everything can be seen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import dist
 from random import Random
@@ -57,7 +57,7 @@ MOTIONS_ON_CAMERA: Final = (Motion.STILL, Motion.SPINS, Motion.BLINKS)
 SIDEWAYS: Final = (Motion.LEFT, Motion.RIGHT)
 ROUND: Final = (Shape.BALL, Shape.RING)
 
-CONTRAST: Final = 125.0
+CONTRAST: Final = 115.0
 """Least distance in RGB between an actor and what is behind it."""
 OVERHANG: Final = 0.4
 """An actor may leave the view by this many of its radii."""
@@ -149,8 +149,8 @@ def _background(cast: tuple[Actor, ...], camera: Camera, rng: Random) -> Backgro
     return replace(background, floor=background.floor and _stands_out(cast, floor_rgb(background)))
 
 
-def _stands_out(cast: tuple[Actor, ...], rgb: Sequence[float]) -> bool:
-    return all(dist(COLOUR_RGB[actor.colour], rgb) >= CONTRAST for actor in cast)
+def _stands_out(cast: tuple[Actor, ...], rgb: Iterable[float]) -> bool:
+    return all(dist(COLOUR_RGB[actor.colour], tuple(rgb)) >= CONTRAST for actor in cast)
 
 
 # Places

@@ -93,22 +93,22 @@ class BackgroundColour(StrEnum):
 
 
 COLOUR_RGB: Final[dict[Colour, tuple[int, int, int]]] = {
-    Colour.RED: (225, 25, 30),
-    Colour.ORANGE: (255, 135, 0),
-    Colour.YELLOW: (255, 230, 30),
+    Colour.RED: (215, 15, 40),
+    Colour.ORANGE: (255, 125, 0),
+    Colour.YELLOW: (255, 235, 40),
     Colour.GREEN: (40, 190, 50),
     Colour.BLUE: (40, 105, 255),
-    Colour.PURPLE: (155, 40, 215),
-    Colour.PINK: (255, 135, 195),
+    Colour.PURPLE: (150, 35, 215),
+    Colour.PINK: (255, 115, 185),
     Colour.WHITE: (252, 252, 252),
 }
 BACKGROUND_RGB: Final[dict[BackgroundColour, tuple[int, int, int]]] = {
     BackgroundColour.BLACK: (14, 14, 16),
-    BackgroundColour.NAVY: (18, 26, 78),
+    BackgroundColour.NAVY: (20, 28, 105),
     BackgroundColour.GREY: (112, 114, 118),
-    BackgroundColour.BROWN: (92, 62, 44),
-    BackgroundColour.TEAL: (16, 96, 98),
-    BackgroundColour.BEIGE: (206, 190, 158),
+    BackgroundColour.BROWN: (105, 66, 36),
+    BackgroundColour.TEAL: (0, 112, 108),
+    BackgroundColour.BEIGE: (200, 182, 148),
 }
 RADIUS: Final[dict[Size, float]] = {Size.SMALL: 0.09, Size.USUAL: 0.13, Size.BIG: 0.19}
 PACE: Final[dict[Speed, float]] = {Speed.SLOW: 0.5, Speed.USUAL: 1.0, Speed.QUICK: 2.0}
