@@ -1,0 +1,254 @@
+"""Frames out of a file: videos by PyAV, images by Pillow. The only place where files from elsewhere are opened.
+
+What a file is, is decided by its first bytes, never by its name. A video's demuxer is pinned by them, reads from the
+open file and may open no other: a playlist is no video, and a mov that keeps its samples in another file has none.
+Whatever cannot be read raises MediaError, a ValueError.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, chain
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+PathLike = str | os.PathLike[str]
+
+DEFAULT_FPS = 8.0  # of a still image, and of a file that does not say
+MAX_PIXELS = 8192 * 8192  # of one frame, checked before it is decoded
+MAX_ANIMATION_PIXELS = 2**33  # of all frames of a gif, webp or png together, for they are decoded twice
+BACKGROUND = 255  # transparent pixels are laid over white
+SHOWN_SIZE = "kinetoken shows {}x{}"  # the comment in an mp4 whose picture was padded to an even size
+RGB_CONVERSION = "BICUBIC"  # how chroma is scaled
+
+
+class MediaError(ValueError):
+    """A file cannot be read as a clip: what is wrong, what was found, what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameStream:
+    """What `open_frames` gives: a size, a rate, and the frames (uint8, H x W x 3), which can be iterated once."""
+
+    width: int
+    height: int
+    fps: float
+    frames: Iterator[UInt8[np.ndarray, "height width 3"]]
+
+    def __iter__(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+        return self.frames
+
+
+class _Shown(NamedTuple):
+    """One decoded frame: when it appears, for how long (both in seconds), and its H x W x 3 pixels."""
+
+    start: float
+    seconds: float
+    pixels: np.ndarray
+
+
+_Timed = tuple[float, Iterator[_Shown]]  # frames per second, and the frames
+
+
+@contextmanager
+def open_frames(path: PathLike) -> Iterator[FrameStream]:
+    """Read a file frame by frame, holding a few frames in memory however long it is.
+
+    mp4, mov, mkv, webm and avi; gif, webp and png, animated or not; jpeg and bmp. A still image is one frame at
+    DEFAULT_FPS. A variable frame rate becomes its average: each instant shows the frame whose time is nearest. Frames
+    are turned as their rotation or EXIF tag asks, and transparency is laid over white. Pixels are taken as square.
+
+    Raises MediaError when the path is no regular file, is of another kind, is damaged, or has frames beyond MAX_PIXELS.
+    """
+    path = Path(path)
+    with ExitStack() as opened:
+        with _clear_errors(path):
+            _check_regular_file(path)
+            file = opened.enter_context(open(path, "rb"))
+            fps, shown = opened.enter_context(_opener(file.read(32))(file))
+            frames = opened.enter_context(closing(_at_constant_rate(shown, fps)))
+            first = next(frames, None)
+            if first is None:
+                raise MediaError(f"{path} holds no frame that can be decoded; it may be truncated")
+        height, width = first.shape[:2]
+        rest = opened.enter_context(closing(_guarded(path, frames)))
+        yield FrameStream(width=width, height=height, fps=fps, frames=chain([first], rest))
+
+
+@contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    """Decoders meet hostile bytes with any exception at all; callers meet MediaError alone."""
+    try:
+        yield
+    except MediaError:
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise MediaError(f"{path} cannot be read ({reason}); check that it is complete and not damaged") from error
+
+
+def _guarded(path: Path, frames: Iterator[np.ndarray]) -> Generator[np.ndarray]:
+    with _clear_errors(path):
+        yield from frames
+
+
+def _check_regular_file(path: Path) -> None:
+    if not path.exists():
+        raise MediaError(f"{path} does not exist; check the path")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise MediaError(f"{path} is {'a folder' if path.is_dir() else 'not a regular file'}; give one media file")
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise MediaError(f"its frames are {width}x{height}, beyond the limit of {MAX_PIXELS} pixels; shrink it first")
+
+
+def _at_constant_rate(shown: Iterator[_Shown], fps: float) -> Generator[np.ndarray]:
+    """At each multiple of 1/fps, the frame whose time is nearest: a constant rate passes through unchanged."""
+    emitted, last = 0, None
+    for frame in shown:
+        if last is None:
+            last, origin = frame, frame.start
+        while origin + emitted / fps < (last.start + frame.start) / 2:
+            yield last.pixels
+            emitted += 1
+        last = frame
+    while last is not None and (emitted == 0 or origin + (emitted + 0.5) / fps < last.start + last.seconds):
+        yield last.pixels
+        emitted += 1
+
+
+_DEMUXER_OPTIONS = {
+    "protocol_whitelist": "none",
+    "enable_drefs": "0",
+    "use_absolute_path": "0",
+    "max_pixels": str(MAX_PIXELS),
+}
+
+
+@contextmanager
+def _open_video(file: BinaryIO, demuxer: str) -> Iterator[_Timed]:
+    import av
+
+    file.seek(0)
+    with av.open(file, "r", format=demuxer, options=_DEMUXER_OPTIONS, metadata_errors="ignore") as container:
+        stream: Any = container.streams.best("video")
+        if stream is None:
+            raise MediaError("it has no video stream; give a file with pictures")
+        _check_pixels(stream.codec_context.width, stream.codec_context.height)
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        rate = float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
+        fps = rate if 0 < rate <= 1000 else DEFAULT_FPS
+        yield fps, _video_frames(container, stream, fps)
+
+
+def _video_frames(container: Any, stream: Any, fps: float) -> Iterator[_Shown]:
+    shown_size = re.fullmatch(SHOWN_SIZE.format(r"(\d+)", r"(\d+)"), container.metadata.get("comment", ""))
+    width, height = stream.codec_context.width, stream.codec_context.height
+    start = 0.0
+    for frame in container.decode(stream):
+        pixels = _video_pixels(frame, width, height)
+        if shown_size and (width - int(shown_size[1]), height - int(shown_size[2])) in {(1, 0), (0, 1), (1, 1)}:
+            pixels = pixels[: int(shown_size[2]), : int(shown_size[1])]
+        start = frame.time if frame.time is not None else start
+        seconds = float(frame.duration * frame.time_base) if frame.duration else 1 / fps
+        yield _Shown(start, seconds, np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90))))
+        start += seconds
+
+
+def _video_pixels(frame: Any, width: int, height: int) -> np.ndarray:
+    from av.video.reformatter import Colorspace
+
+    unspecified = frame.colorspace == 2
+    transparent = any(component.is_alpha for component in frame.format.components)
+    pixels = frame.reformat(
+        width=width,
+        height=height,
+        format="rgba" if transparent else "rgb24",
+        src_colorspace=Colorspace.ITU709 if unspecified and height >= 720 else None,
+        interpolation=RGB_CONVERSION,
+    ).to_ndarray()
+    return _over_background(pixels) if transparent else pixels
+
+
+def _over_background(rgba: UInt8[np.ndarray, "height width 4"]) -> UInt8[np.ndarray, "height width 3"]:
+    colour, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
+    return ((colour * alpha + BACKGROUND * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+_ANIMATED = {"GIF", "PNG", "WEBP"}
+
+
+@contextmanager
+def _open_image(file: BinaryIO, name: str) -> Iterator[_Timed]:
+    file.seek(0)
+    with Image.open(file, formats=[name]) as image:
+        _check_pixels(*image.size)
+        indices = range(int(getattr(image, "default_image", False)), getattr(image, "n_frames", 1))
+        if name not in _ANIMATED or len(indices) < 2:
+            yield DEFAULT_FPS, iter([_Shown(0.0, 1 / DEFAULT_FPS, _image_pixels(image))])
+            return
+        if len(indices) * image.width * image.height > MAX_ANIMATION_PIXELS:
+            raise MediaError(f"it has {len(indices)} frames of {image.width}x{image.height}; convert it to mp4 first")
+        seconds = [_seconds_shown(image, index) for index in indices]
+        yield _average_fps(seconds), _image_frames(image, indices, seconds)
+
+
+def _seconds_shown(image: Image.Image, index: int) -> float:
+    image.seek(index)
+    image.load()
+    return (image.info.get("duration") or 100) / 1000  # browsers too show an unspecified frame for a tenth of a second
+
+
+def _average_fps(seconds: list[float]) -> float:
+    """Frames per second, whole where rounding the delays to hundredths of a second explains the difference."""
+    rate = len(seconds) / sum(seconds)
+    whole = max(1, round(rate))
+    return float(whole) if abs(len(seconds) / whole - sum(seconds)) < 0.02 else rate
+
+
+def _image_frames(image: Image.Image, indices: range, seconds: list[float]) -> Iterator[_Shown]:
+    for index, start, shown in zip(indices, accumulate(seconds, initial=0.0), seconds, strict=False):
+        image.seek(index)
+        yield _Shown(start, shown, _image_pixels(image))
+
+
+def _image_pixels(image: Image.Image) -> np.ndarray:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits a pixel
+        image = Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        return _over_background(np.asarray(image.convert("RGBA")))
+    return np.array(image.convert("RGB"))
+
+
+_Opener = Callable[[BinaryIO], AbstractContextManager[_Timed]]
+_STILL_BRANDS = (b"avi", b"hei", b"hev", b"mif", b"msf")  # HEIF and AVIF pictures, in the box structure of an mp4
+_MAGIC: list[tuple[int, bytes, _Opener]] = [
+    *((4, box, partial(_open_video, demuxer="mov")) for box in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
+    (0, b"\x1a\x45\xdf\xa3", partial(_open_video, demuxer="matroska")),
+    (8, b"AVI ", partial(_open_video, demuxer="avi")),
+    (8, b"WEBP", partial(_open_image, name="WEBP")),
+    (0, b"GIF8", partial(_open_image, name="GIF")),
+    (0, b"\x89PNG\r\n\x1a\n", partial(_open_image, name="PNG")),
+    (0, b"\xff\xd8\xff", partial(_open_image, name="JPEG")),
+    (0, b"BM", partial(_open_image, name="BMP")),
+]
+
+
+def _opener(head: bytes) -> _Opener:
+    """How to open a file that begins with these bytes. Raises MediaError for any other kind of file."""
+    for offset, magic, opener in _MAGIC:
+        if head.startswith(magic, offset) and not head.startswith(tuple(b"ftyp" + brand for brand in _STILL_BRANDS), 4):
+            return opener
+    found = f"starts with {head[:12]!r}" if head else "is empty"
+    raise MediaError(f"it {found}, which is no mp4, mov, mkv, webm, avi, gif, webp, png, jpeg or bmp; convert it first")
