@@ -4,9 +4,9 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 WEIGHTS_VERSION = 1
 RUN_VERSION = 1
+MODEL_FORMAT = "kinetoken-model"
 RUN_FORMAT = "kinetoken-run"
-Config = TypeVar("Config")
 _STEP = "step-{:09d}"
 _STATE_KEYS = {"format", "version", "step", "seconds", "config"}
 
@@ -27,53 +27,33 @@ _STATE_KEYS = {"format", "version", "step", "seconds", "config"}
 def save_weights(
     folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float16
 ) -> None:
-    """config.json and model.safetensors. `config` is flat and has a "format" that begins with "kinetoken-"; the version
-    is added here. Floating-point tensors are stored as `dtype`.
+    """config.json and model.safetensors. `config` is flat JSON and may name its "format" (kinetoken-model if not); the
+    version is added here. Floating-point tensors are stored as `dtype`.
 
     Raises: ValueError, before anything is written, if the config is not flat or a tensor is not finite in `dtype`.
     """
-    _check_format(config.get("format"), folder)
-    for key, value in config.items():
-        if not _is_flat(value) or key == "version":
-            raise ValueError(f"a weights config is flat and leaves the version to save_weights, found {key}={value!r}")
+    described = {"format": MODEL_FORMAT, "version": WEIGHTS_VERSION, **config}
+    if odd := [key for key, value in config.items() if not _is_flat(value) or key == "version"]:
+        raise ValueError(f"a weights config is flat JSON and leaves the version to save_weights, found {odd[:3]}")
     stored = {name: _stored(tensor, dtype) for name, tensor in tensors.items()}
     broken = [name for name, tensor in stored.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
-        raise ValueError(
-            f"weights must be finite as {dtype}, found others in {broken[:3]}: nothing was saved to {folder}"
-        )
+        raise ValueError(f"weights must be finite as {dtype}, found others in {broken[:3]}: nothing was saved")
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / "model.safetensors", lambda path: save_file(stored, path))
-    _replace(folder / "config.json", lambda path: _write_json(path, {"version": WEIGHTS_VERSION, **config}))
+    _replace(folder / "config.json", lambda path: _write_json(path, described))
 
 
-def load_weights(folder: Path, format: str | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What `save_weights` was given: the config, and the tensors as stored. `format`: the only one that will do.
+def load_weights(folder: Path, format: str = MODEL_FORMAT) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The config without format and version, and the tensors as stored.
 
     Raises: ValueError if a file is missing or damaged, or if it is of another format or a newer version.
     """
     config = _read_json(folder / "config.json")
-    _check_format(config.get("format"), folder)
-    if format is not None and config["format"] != format:
-        raise ValueError(f"{folder} holds {config['format']}, but {format} is needed: give the other folder")
+    if (found := config.pop("format", None)) != format:
+        raise ValueError(f"{folder} holds {found!r}, but {format!r} is needed: give the other folder")
     _check_version(config.pop("version", None), WEIGHTS_VERSION, folder)
     return config, _read_tensors(folder / "model.safetensors")
-
-
-def config_from(kind: type[Config], values: Mapping[str, Any], source: Path | str) -> Config:
-    """A config dataclass from the JSON it was saved as.
-
-    Raises: ValueError if there is a key it does not know, or one without a default is missing.
-    """
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    if strange := sorted(set(values) - known):
-        raise ValueError(
-            f"{source} has keys that {kind.__name__} does not know: {strange}; a newer kinetoken may read it"
-        )
-    try:
-        return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
-    except TypeError as error:
-        raise ValueError(f"{source} does not describe a {kind.__name__}: {error}") from None
 
 
 # Runs: what training resumes from
@@ -100,8 +80,9 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path
     folder = run / "checkpoints" / _STEP.format(checkpoint.step)
     if folder.exists():
         return folder  # a step of a run has one state
+    for abandoned in folder.parent.glob(".step-*.partial"):
+        shutil.rmtree(abandoned)
     partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     _write_checkpoint(partial, checkpoint)
     partial.rename(folder)
@@ -145,16 +126,11 @@ def export_checkpoint(run: Path, destination: Path) -> Path:
         raise ValueError(f"there is no checkpoint to export in {run}: train first")
     if _checkpoints(destination):
         raise ValueError(f"{destination} holds a run already: export into an empty folder")
-    halves = Checkpoint(
-        step=checkpoint.step,
-        seconds=checkpoint.seconds,
-        config=checkpoint.config,
+    halves = replace(
+        checkpoint,
         model={name: _stored(tensor, torch.float16) for name, tensor in checkpoint.model.items()},
         average={name: _stored(tensor, torch.float16) for name, tensor in checkpoint.average.items()},
-        optimizer={
-            name: tensor if name.startswith("steps.") else _stored(tensor, torch.bfloat16)
-            for name, tensor in checkpoint.optimizer.items()
-        },
+        optimizer={name: _stored(tensor, torch.bfloat16) for name, tensor in checkpoint.optimizer.items()},
     )
     return save_checkpoint(destination, halves)
 
@@ -172,7 +148,7 @@ def load_average(objective: nn.Module, run: Path) -> int:
 
 
 def trained_tensors(objective: nn.Module) -> dict[str, Tensor]:
-    """Parameters that are trained, and buffers. What is frozen belongs to whoever froze it; a tied weight counts once."""
+    """Trained parameters, and buffers. What is frozen belongs to whoever froze it; a tied weight counts once."""
     unique = {name for name, weight in objective.named_parameters() if weight.requires_grad}
     parameters = {name for name, _ in objective.named_parameters(remove_duplicate=False)}
     return {name: t for name, t in objective.state_dict().items() if name in unique or name not in parameters}
@@ -190,8 +166,8 @@ def fill(objective: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> N
     shapes = sorted(name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape)
     if missing or strange or shapes:
         raise ValueError(
-            f"the checkpoint in {source} is another network's: missing {missing[:3]}, unknown {strange[:3]}, of another "
-            f"shape {shapes[:3]}; build the network it was trained with, or train into an empty folder"
+            f"the checkpoint in {source} is another network's: missing {missing[:3]}, unknown {strange[:3]}, "
+            f"of another shape {shapes[:3]}; build the network it was trained with, or train into an empty folder"
         )
     for name, tensor in own.items():
         tensor.copy_(tensors[name])
@@ -227,15 +203,8 @@ def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _is_flat(value: Any) -> bool:
-    scalars = (str, int, float, bool, type(None))
-    return isinstance(value, scalars) or (
-        isinstance(value, list | tuple) and all(isinstance(v, scalars) for v in value)
-    )
-
-
-def _check_format(format: Any, source: Path) -> None:
-    if not isinstance(format, str) or not format.startswith("kinetoken-"):
-        raise ValueError(f'{source}: a weights config has a "format" that begins with "kinetoken-", found {format!r}')
+    values = value if isinstance(value, list | tuple) else [value]
+    return all(isinstance(one, str | int | float | None) for one in values)
 
 
 def _check_version(version: Any, newest: int, source: Path) -> None:

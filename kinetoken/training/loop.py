@@ -4,50 +4,34 @@ Data, randomness and learning rate are functions of the step. A run that is stop
 for bit as if it had never stopped, with any number of data workers (on the same machine and number of processes).
 """
 
-import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from types import FrameType
 from typing import Any, Literal, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset
 
-from kinetoken.training.checkpoint import (
-    Checkpoint,
-    config_from,
-    fill,
-    load_checkpoint,
-    save_checkpoint,
-    trained_tensors,
-)
+from kinetoken.config import from_flat, to_flat
+from kinetoken.training.batches import Batches, moved, seed_step, stream
+from kinetoken.training.checkpoint import Checkpoint, fill, load_checkpoint, save_checkpoint, trained_tensors
 from kinetoken.training.distributed import Group, joined_group
-from kinetoken.training.metrics import Line, Meter, MetricsWriter, check_tensorboard, matmul_peak, merged_means
+from kinetoken.training.metrics import Line, Meter, MetricsWriter, alarm, check_tensorboard, matmul_peak, means
 from kinetoken.training.optimizer import Optimizer
 from kinetoken.training.progress import Progress
 from kinetoken.training.schedule import learning_rate_scale
 from kinetoken.training.weight_average import WeightAverage
 
 Amount = float | Callable[[Any], float]
-"""A number for each step of the whole group, or a function of this process's batch, summed over the group."""
+"""A number for each step of the whole group, or a function of one process's batch, to be summed over the group."""
 
-
-@runtime_checkable
-class Batches(Protocol):
-    """Data as a pure function of the step: that is what makes resuming exact and workers trivial."""
-
-    def batch(self, step: int, rank: int, world: int) -> Any:
-        """The rank's equal share of the step's global batch, on the CPU: a tensor, or a dict, list, tuple, NamedTuple
-        or dataclass of tensors. Shapes may differ from step to step. Randomness comes from the step and own seeds."""
-        ...
+OnSample = Callable[[nn.Module, int, Path], None]
 
 
 @runtime_checkable
@@ -65,10 +49,10 @@ class TrainingConfig:
     computed anew from the config in force, so a run that had come down goes up again.
 
     learning_rate: Muon's; adam_learning_rate: that of embeddings, norms, biases and heads, and of everything if
-    optimizer is "adamw". decay: the last share of the run, in which the learning rate comes down. gradient_clip: largest
-    norm of all gradients together. log_every, sample_every, checkpoint_every_steps: in steps; 0 is never (the end and
-    every stop are always saved). data_workers: processes that prepare batches; 0 prepares them here. device: None is
-    CUDA if there is one, else the CPU.
+    optimizer is "adamw". decay: the last share of the run, in which the learning rate comes down. gradient_clip: the
+    largest norm of all gradients together. log_every, sample_every, checkpoint_every_steps: in steps; 0 is never (the
+    end and every stop are always saved). data_workers: processes that prepare batches; 0 prepares them here. device:
+    None is CUDA if there is one, else the CPU.
     """
 
     total_steps: int
@@ -109,13 +93,15 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """step: steps done in all; seconds: spent in all, over every resumption; interrupted: by a signal; line: the newest
-    metrics. `with result.average.swapped_in():` the objective holds its averaged weights, e.g. to save them."""
+    """step: steps done in all; seconds: spent in steps, over every resumption; interrupted: by a signal; leads: whether
+    this is the process of its group that writes; line: the newest metrics. `with result.average.swapped_in():` the
+    objective holds its averaged weights, e.g. to save them."""
 
     step: int
     seconds: float
     finished: bool
     interrupted: bool
+    leads: bool
     line: Line
     average: WeightAverage
 
@@ -128,33 +114,40 @@ def train(
     *,
     clips_per_step: Amount,
     flops_per_step: Amount | None = None,
-    on_sample: Callable[[nn.Module, int, Path], None] | None = None,
+    on_sample: OnSample | None = None,
     stop_after_steps: int | None = None,
     stop_after_seconds: float | None = None,
 ) -> TrainingResult:
     """Train `objective`, in place, until config.total_steps, resuming if `run` holds a checkpoint.
 
     on_sample(objective, step, folder) is called every config.sample_every steps and at the end, with the averaged
-    weights in place, in eval mode, without gradients; the folder is run/samples. flops_per_step: of forward and backward,
-    for the share of the machine's matmul peak. stop_after_steps and stop_after_seconds pause this call: it saves and
-    returns, and the same call later goes on. Ctrl-C and SIGTERM do so too, after the step at hand; a second one quits.
+    weights in place, in eval mode, without gradients; the folder is run/samples. flops_per_step: of forward and
+    backward, for the share of the machine's matmul peak. stop_after_steps and stop_after_seconds pause this call: it
+    saves and returns, and the same call later goes on. Ctrl-C and SIGTERM do so too, after the step at hand; a second
+    one quits.
 
     Raises: ValueError if the checkpoint is damaged or another network's; FloatingPointError if the loss or the gradient
     is not finite, in which case nothing is saved over the last good checkpoint.
     """
     if config.tensorboard:
         check_tensorboard()
+    deadline = float("inf") if stop_after_seconds is None else monotonic() + stop_after_seconds
     with joined_group(config.device) as (group, device), _Wish() as wish:
         state = _resumed(objective.to(device), config, run)
-        trainer = _Trainer(state, batches, config, run, group, device, clips_per_step, flops_per_step, on_sample)
         last = config.total_steps if stop_after_steps is None else state.step + stop_after_steps
-        deadline = float("inf") if stop_after_seconds is None else monotonic() + stop_after_seconds
-        trainer.run_until(min(last, config.total_steps), deadline, wish)
+        trainer = _Trainer(state, batches, config, group, device, clips_per_step, flops_per_step)
+        trainer.run_until(
+            min(last, config.total_steps),
+            stop=lambda: group.any(wish.made or monotonic() > deadline, device),
+            desk=_Desk(state, config, run, on_sample) if group.leads else None,
+        )
+        finished = state.step >= config.total_steps
         return TrainingResult(
             step=state.step,
             seconds=state.seconds,
-            finished=state.step >= config.total_steps,
-            interrupted=wish.made and state.step < config.total_steps,
+            finished=finished,
+            interrupted=group.any(wish.made, device) and not finished,
+            leads=group.leads,
             line=trainer.line,
             average=state.average,
         )
@@ -181,34 +174,32 @@ def _resumed(objective: nn.Module, config: TrainingConfig, run: Path) -> _State:
         use_muon=config.optimizer == "muon",
     )
     state = _State(objective=objective, optimizer=optimizer, average=WeightAverage(objective, config.ema_decay))
-    if (saved := load_checkpoint(run)) is None:
-        return state
-    config_from(TrainingConfig, saved.config, run)  # an unknown key is a newer kinetoken's
-    fill(objective, saved.model, run)
-    optimizer.load_state(saved.optimizer)
-    state.average.load(saved.average)
-    state.step, state.seconds = saved.step, saved.seconds
+    if (saved := load_checkpoint(run)) is not None:
+        from_flat(TrainingConfig, saved.config)  # only a record, but an unknown key means a newer version
+        fill(objective, saved.model, run)
+        optimizer.load_state(saved.optimizer)
+        state.average.load(saved.average)
+        state.step, state.seconds = saved.step, saved.seconds
     return state
 
 
 class _Trainer:
+    """What every process does: steps."""
+
     def __init__(
         self,
         state: _State,
         batches: Batches,
         config: TrainingConfig,
-        run: Path,
         group: Group,
         device: torch.device,
         clips_per_step: Amount,
         flops_per_step: Amount | None,
-        on_sample: Callable[[nn.Module, int, Path], None] | None,
     ) -> None:
-        self.state, self.batches, self.config, self.run = state, batches, config, run
-        self.group, self.device = group, device
-        self.clips_per_step, self.flops_per_step, self.on_sample = clips_per_step, flops_per_step, on_sample
+        self.state, self.batches, self.config, self.group, self.device = state, batches, config, group, device
+        self.clips_per_step, self.flops_per_step = clips_per_step, flops_per_step
         self.peak = 0.0 if flops_per_step is None else matmul_peak(device) * group.world
-        self.meter, self.line = Meter(), Line()
+        self.meter, self.line, self.scale = Meter(), Line(), 1.0
         self.parameters = [weight for weight in state.objective.parameters() if weight.requires_grad]
         if config.compile:
             state.objective.compile()
@@ -216,195 +207,134 @@ class _Trainer:
         if group.world > 1:  # tasks differ from batch to batch, so some weights may go unused
             self.network = DistributedDataParallel(state.objective, find_unused_parameters=True)
 
-    def run_until(self, last: int, deadline: float, wish: "_Wish") -> None:
-        state, config = self.state, self.config
-        if state.step >= last:
+    def run_until(self, last: int, stop: Callable[[], bool], desk: "_Desk | None") -> None:
+        """Steps until `last`, or until `stop` says so; `desk` is rank 0's."""
+        state, config, group = self.state, self.config, self.group
+        steps = range(state.step, last)
+        if not steps:
             return
-        if self.group.leads:
-            self.run.mkdir(parents=True, exist_ok=True)
-        progress = Progress(self.run.name, step=state.step, total_steps=config.total_steps)
-        writer = (
-            MetricsWriter(self.run, resumed_step=state.step, tensorboard=config.tensorboard)
-            if self.group.leads
-            else None
-        )
         state.objective.train()
-        saved = tick = monotonic()
-        shown = progress.shown() if self.group.leads else _nothing()
-        try:
-            with shown:
-                for batch in _stream(self.batches, range(state.step, last), config, self.group):
-                    self._step(moved(batch, self.device))
-                    tock = monotonic()
-                    state.seconds += tock - tick
-                    self.meter.add({}, seconds=tock - tick)
-                    stop = state.step == last or self.group.any(wish.made or tock > deadline, self.device)
-                    line = self._log() if stop or _due(state.step, config.log_every) else None
-                    if self.group.leads:
-                        if line is not None and writer is not None:
-                            writer.write(line)
-                        progress.update(state.step, line)
-                        if (
-                            stop
-                            or _due(state.step, config.checkpoint_every_steps)
-                            or (0 < config.checkpoint_every_seconds <= tock - saved)
-                        ):
-                            self._save()
-                            saved = tock
-                        if _due(state.step, config.sample_every) or state.step == config.total_steps:
-                            self._sample()
-                    tick = tock
-                    if stop:
-                        break
-        finally:
-            if writer is not None:
-                writer.close()
+        incoming = stream(
+            self.batches, steps, rank=group.rank, world=group.world, seed=config.seed, workers=config.data_workers
+        )
+        with closing(incoming), _shown(desk):
+            start = monotonic()
+            for batch in incoming:
+                self._step(moved(batch, self.device))
+                seconds = monotonic() - start
+                state.seconds += seconds
+                self.meter.count(seconds=seconds)
+                ends = state.step == last or stop()
+                line = self._take_line() if ends or _due(state.step, config.log_every) else None
+                if desk is not None:
+                    desk.after_step(line, ends)
+                if ends:
+                    break
+                start = monotonic()
 
     def _step(self, batch: Any) -> None:
         state, config = self.state, self.config
-        _seed(config.seed, 0, state.step, self.group.rank)
-        scale = learning_rate_scale(
-            state.step,
-            total_steps=config.total_steps,
-            warmup_steps=config.warmup_steps,
-            decay=config.decay,
-            decay_shape=config.decay_shape,
-        )
+        seed_step(config.seed, state.step, self.group.rank)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             loss, metrics = self.network(batch)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, config.gradient_clip)
         alarm(state.step, self.group.mean(loss), norm)
-        state.optimizer.step(scale)
+        self.scale = self._scheduled()
+        state.optimizer.step(self.scale)
         state.optimizer.zero_gradients()
         state.average.update(state.step)
         state.step += 1
-        self.meter.add(
-            {**metrics, "loss": loss, "gradient_norm": norm},
-            clips=_amount(self.clips_per_step, batch, self.group),
-            flops=_amount(self.flops_per_step or 0.0, batch, self.group),
-        )
-        self.learning_rate = scale * (config.learning_rate if state.optimizer.muon else config.adam_learning_rate)
+        self.meter.add({**metrics, "loss": loss, "gradient_norm": norm})
+        self.meter.count(clips=self._share(self.clips_per_step, batch), flops=self._share(self.flops_per_step, batch))
 
-    def _log(self) -> Line:
+    def _scheduled(self) -> float:
+        config = self.config
+        return learning_rate_scale(
+            self.state.step,
+            total_steps=config.total_steps,
+            warmup_steps=config.warmup_steps,
+            decay=config.decay,
+            decay_shape=config.decay_shape,
+        )
+
+    def _share(self, amount: Amount | None, batch: Any) -> float:
+        """This process's."""
+        return float(amount(batch)) if callable(amount) else (amount or 0.0) / self.group.world
+
+    def _take_line(self) -> Line:
         """Means since the last line, over all processes."""
-        sums, totals = self.meter.take()
-        parts = self.group.gather((sums, totals))
-        means = merged_means([part for part, _ in parts])
-        seconds = totals["seconds"]
-        speed = {"clips_per_second": sum(total["clips"] for _, total in parts) / seconds}
+        state, config = self.state, self.config
+        meter, self.meter = self.meter, Meter()
+        parts = self.group.gather(meter.sums())
+        averages, seconds = means(parts), parts[0].totals["seconds"]
+        rate = config.learning_rate if state.optimizer.muon else config.adam_learning_rate
+        self.line = {
+            "step": state.step,
+            "loss": averages.pop("loss"),
+            **averages,
+            "learning_rate": rate * self.scale,
+        }
+        self.line["clips_per_second"] = sum(part.totals["clips"] for part in parts) / seconds
         if self.peak:
-            speed["share_of_peak"] = sum(total["flops"] for _, total in parts) / seconds / self.peak
-        first = {"step": self.state.step, "loss": means.pop("loss")}
-        self.line = {**first, **means, "learning_rate": self.learning_rate, **speed, "seconds": self.state.seconds}
+            self.line["share_of_peak"] = sum(part.totals["flops"] for part in parts) / seconds / self.peak
+        self.line["seconds"] = state.seconds
         return self.line
+
+
+class _Desk:
+    """What rank 0 does between steps: it writes metrics, shows progress, saves and samples."""
+
+    def __init__(self, state: _State, config: TrainingConfig, run: Path, on_sample: OnSample | None) -> None:
+        self.state, self.config, self.run, self.on_sample = state, config, run, on_sample
+        self.saved_at = monotonic()
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        step, config = self.state.step, self.config
+        self.run.mkdir(parents=True, exist_ok=True)
+        self.progress = Progress(self.run.name, step=step, total_steps=config.total_steps)
+        writer = MetricsWriter(self.run, resumed_step=step, tensorboard=config.tensorboard)
+        with closing(writer) as self.writer, self.progress.shown():
+            yield
+
+    def after_step(self, line: Line | None, ends: bool) -> None:
+        step, config = self.state.step, self.config
+        if line is not None:
+            self.writer.write(line)
+        self.progress.update(step, line)
+        late = 0 < config.checkpoint_every_seconds <= monotonic() - self.saved_at
+        if ends or late or _due(step, config.checkpoint_every_steps):
+            self._save()
+        if self.on_sample is not None and (step == config.total_steps or _due(step, config.sample_every)):
+            self._sample(self.on_sample)
 
     def _save(self) -> None:
         state = self.state
-        save_checkpoint(
-            self.run,
-            Checkpoint(
-                step=state.step,
-                seconds=state.seconds,
-                config=asdict(self.config),
-                model=trained_tensors(state.objective),
-                average=state.average.tensors,
-                optimizer=state.optimizer.state(),
-            ),
+        checkpoint = Checkpoint(
+            step=state.step,
+            seconds=state.seconds,
+            config=to_flat(self.config),
+            model=trained_tensors(state.objective),
+            average=state.average.tensors,
+            optimizer=state.optimizer.state(),
         )
+        save_checkpoint(self.run, checkpoint)
+        self.progress.saved(state.step)
+        self.saved_at = monotonic()
 
-    def _sample(self) -> None:
-        """A sampler that fails must not cost the training since the last checkpoint."""
-        if self.on_sample is None:
-            return
+    def _sample(self, on_sample: OnSample) -> None:
         folder = self.run / "samples"
         folder.mkdir(exist_ok=True)
         objective = self.state.objective.eval()
         try:
             with self.state.average.swapped_in(), torch.no_grad():
-                self.on_sample(objective, self.state.step, folder)
+                on_sample(objective, self.state.step, folder)
         except Exception:
-            self._save()
+            self._save()  # a sample sheet that fails must not cost the steps since the last checkpoint
             raise
         finally:
             objective.train()
-
-
-def alarm(step: int, loss: Tensor, gradient_norm: Tensor) -> None:
-    """Raises: FloatingPointError if either is not finite; all processes see the same values, so all stop."""
-    for name, value in {"loss": float(loss), "norm of the gradient": float(gradient_norm)}.items():
-        if not np.isfinite(value):
-            raise FloatingPointError(
-                f"the {name} is {value} at step {step}: training stopped and the last checkpoint was left as it is. "
-                f"Look at batch({step}, …), or resume with a lower learning rate"
-            )
-
-
-# Data
-
-
-class _Steps(Dataset[Any]):
-    """Batches by step, as a data worker sees them: one thread, so that sums are the same in a worker and outside."""
-
-    def __init__(self, batches: Batches, seed: int, group: Group) -> None:
-        self.batches, self.seed, self.group = batches, seed, group
-
-    def __getitem__(self, step: int) -> Any:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            _seed(self.seed, 1, step, self.group.rank)
-            return self.batches.batch(step, self.group.rank, self.group.world)
-        finally:
-            torch.set_num_threads(threads)
-
-
-def _stream(batches: Batches, steps: range, config: TrainingConfig, group: Group) -> Iterator[Any]:
-    loader = DataLoader(
-        _Steps(batches, config.seed, group),
-        batch_size=None,
-        sampler=steps,
-        num_workers=config.data_workers,
-        collate_fn=_as_it_is,
-        worker_init_fn=_deaf,
-    )
-    yield from loader
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def _deaf(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; workers leave it to the one that trains, which ends them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def moved(batch: Any, device: torch.device) -> Any:
-    """The batch on a device; what holds no tensors stays as it is."""
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, dict):
-        return {key: moved(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(moved(value, device) for value in batch))
-    if isinstance(batch, list | tuple):
-        return type(batch)(moved(value, device) for value in batch)
-    if is_dataclass(batch) and not isinstance(batch, type):
-        return replace(batch, **{f.name: moved(getattr(batch, f.name), device) for f in fields(batch) if f.init})
-    return batch
-
-
-def _seed(*numbers: int) -> None:
-    """Global randomness (dropout, and whatever a library draws) as a function of the step."""
-    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-
-
-# Small things
 
 
 class _Wish:
@@ -421,22 +351,25 @@ class _Wish:
 
     def _note(self, kind: int, frame: FrameType | None) -> None:
         self.made = True
-        signal.signal(kind, self._before[kind] or signal.SIG_DFL)
+        self._restore(kind)
 
     def __exit__(self, *error: object) -> None:
-        for kind, handler in self._before.items():
-            signal.signal(kind, handler or signal.SIG_DFL)
+        for kind in self._before:
+            self._restore(kind)
+
+    def _restore(self, kind: int) -> None:
+        before = self._before[kind]
+        signal.signal(kind, signal.SIG_DFL if before is None else before)
 
 
 @contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+def _shown(desk: _Desk | None) -> Iterator[None]:
+    if desk is None:
+        yield
+    else:
+        with desk.open():
+            yield
 
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _amount(amount: Amount, batch: Any, group: Group) -> float:
-    """This process's share."""
-    return float(amount(batch)) if callable(amount) else amount / group.world

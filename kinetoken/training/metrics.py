@@ -1,13 +1,13 @@
-"""What a run writes about itself: JSON lines, TensorBoard if asked, and how fast the machine could be."""
+"""What a run says about itself: means of metrics, JSON lines, TensorBoard if asked, the machine's speed, the alarm."""
 
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,32 +15,38 @@ from torch import Tensor
 Line = dict[str, float]
 
 
+class Sums(NamedTuple):
+    """Of some steps of one process: the sum and the count of each metric, and totals (clips, flops, seconds)."""
+
+    metrics: dict[str, tuple[float, int]]
+    totals: dict[str, float]
+
+
 class Meter:
-    """Means of the steps since the last line. A metric is averaged over the steps (and processes) that had it."""
+    """Gathers what is measured until a line is due. Tensors are read only then: reading one waits for the device."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, list[Tensor]] = defaultdict(list)
+        self._metrics: dict[str, list[Tensor]] = defaultdict(list)
         self._totals: dict[str, float] = defaultdict(float)
 
-    def add(self, metrics: Mapping[str, Tensor], **totals: float) -> None:
+    def add(self, metrics: Mapping[str, Tensor]) -> None:
         for name, value in metrics.items():
-            self._seen[name].append(value.detach())
-        for name, amount in totals.items():
+            self._metrics[name].append(value.detach().float())
+
+    def count(self, **amounts: float) -> None:
+        for name, amount in amounts.items():
             self._totals[name] += amount
 
-    def take(self) -> tuple[dict[str, tuple[float, int]], dict[str, float]]:
-        """(sum and count of each metric, totals), and start anew."""
-        sums = {name: (float(torch.stack(seen).double().sum()), len(seen)) for name, seen in self._seen.items()}
-        totals = dict(self._totals)
-        self.__init__()  # type: ignore[misc]
-        return sums, totals
+    def sums(self) -> Sums:
+        metrics = {name: (float(torch.stack(seen).sum()), len(seen)) for name, seen in self._metrics.items()}
+        return Sums(metrics, dict(self._totals))
 
 
-def merged_means(parts: list[dict[str, tuple[float, int]]]) -> Line:
-    """Means over all processes from their sums and counts."""
-    names = sorted({name for part in parts for name in part})
-    pairs = {name: [part[name] for part in parts if name in part] for name in names}
-    return {name: sum(total for total, _ in found) / sum(count for _, count in found) for name, found in pairs.items()}
+def means(parts: Sequence[Sums]) -> Line:
+    """Of each metric, over the steps and the processes that had it."""
+    names = sorted({name for part in parts for name in part.metrics})
+    found = {name: [part.metrics[name] for part in parts if name in part.metrics] for name in names}
+    return {name: sum(total for total, _ in pairs) / sum(count for _, count in pairs) for name, pairs in found.items()}
 
 
 class MetricsWriter:
@@ -50,13 +56,14 @@ class MetricsWriter:
     """
 
     def __init__(self, run: Path, *, resumed_step: int, tensorboard: bool) -> None:
-        path = run / "metrics.jsonl"
-        kept = [line for line in _whole_lines(path) if line["step"] <= resumed_step]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        path, kept = run / "metrics.jsonl", run / ".metrics.jsonl.partial"
+        kept.write_text("".join(text + "\n" for text in _lines_up_to(resumed_step, path)))
+        kept.replace(path)
         self._file = path.open("a")
         self._board = _summary_writer(run, resumed_step) if tensorboard else None
 
     def write(self, line: Line) -> None:
+        """A value that is not finite is null, which JSON has."""
         finite = {name: value if math.isfinite(value) else None for name, value in line.items()}
         self._file.write(json.dumps(finite) + "\n")
         self._file.flush()
@@ -70,19 +77,20 @@ class MetricsWriter:
             self._board.close()
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file whose last one may have been cut off."""
-    lines = []
+def _lines_up_to(step: int, path: Path) -> list[str]:
+    """The lines of a file, the last of which may have been cut off by a kill."""
+    kept = []
     for text in path.read_text().splitlines() if path.exists() else []:
         try:
-            lines.append(json.loads(text))
+            if json.loads(text)["step"] <= step:
+                kept.append(text)
         except json.JSONDecodeError:
             break
-    return lines
+    return kept
 
 
 def check_tensorboard() -> None:
-    """Raises: ValueError if TensorBoard is wanted but not installed."""
+    """Raises: ValueError if TensorBoard is not installed."""
     try:
         import torch.utils.tensorboard  # noqa: F401
     except ImportError:
@@ -99,7 +107,7 @@ def _summary_writer(run: Path, resumed_step: int) -> Any:
 
 @cache
 def matmul_peak(device: torch.device, size: int = 2048, tries: int = 3) -> float:
-    """FLOP/s of a square matmul on this process's threads: the best of a few; fp32, or bf16 on CUDA, as in training."""
+    """FLOP/s of a square product on this process's threads: the best of a few, in fp32, or on CUDA in bf16."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     a, b = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
     return 2 * size**3 / min(_seconds_of_product(a, b) for _ in range(tries))
@@ -109,3 +117,14 @@ def _seconds_of_product(a: Tensor, b: Tensor) -> float:
     start = perf_counter()
     float((a @ b)[0, 0])  # waits for the device
     return perf_counter() - start
+
+
+def alarm(step: int, loss: Tensor, gradient_norm: Tensor) -> None:
+    """Raises: FloatingPointError if either is not finite. Every process sees the same values, so all of them stop."""
+    for name, tensor in {"loss": loss, "norm of the gradient": gradient_norm}.items():
+        value = float(tensor.detach())
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"the {name} is {value} at step {step}: training stopped, and the last checkpoint is as it was. "
+                f"Look at the data of this step, batch({step}, ...), or resume with a lower learning rate"
+            )

@@ -17,39 +17,34 @@ _FIRST = ("loss", "clips_per_second", "share_of_peak", "learning_rate", "gradien
 
 
 class Progress:
-    """Shows the newest line of metrics, the share of steps done and the time left."""
+    """The newest line of metrics, the share of steps done and the time left."""
 
     def __init__(self, name: str, *, step: int, total_steps: int) -> None:
         self._name, self._first_step, self._step, self._total = name, step, step, total_steps
-        self._start = monotonic()
-        self._printed = float("-inf")
         self._line: Line = {}
+        self._saved_step = step
+        self._start = monotonic()
+        self._printed_at = float("-inf")
         self._console = Console()
-        self._live: Live | None = None
 
     @contextmanager
-    def shown(self) -> Iterator["Progress"]:
+    def shown(self) -> Iterator[None]:
         if not self._console.is_terminal:
-            yield self
+            yield
             return
-        with Live(self._table(), console=self._console, refresh_per_second=4) as self._live:
-            yield self
+        with Live(get_renderable=self._table, console=self._console, refresh_per_second=4):
+            yield
 
     def update(self, step: int, line: Line | None) -> None:
         """After each step; `line` when there are new metrics."""
         self._step, self._line = step, line or self._line
-        if self._live is not None:
-            self._live.update(self._table())
-        elif self._line and (step == self._total or monotonic() - self._printed >= SECONDS_BETWEEN_LINES):
-            self._printed = monotonic()
+        late = monotonic() - self._printed_at >= SECONDS_BETWEEN_LINES
+        if not self._console.is_terminal and self._line and (late or step == self._total):
+            self._printed_at = monotonic()
             print(self.plain(), flush=True)
 
-    def note(self, message: str) -> None:
-        """A message that stays on the screen."""
-        if self._live is not None:
-            self._console.print(message, markup=False)
-        else:
-            print(message, flush=True)
+    def saved(self, step: int) -> None:
+        self._saved_step = step
 
     @property
     def seconds_left(self) -> float:
@@ -58,26 +53,28 @@ class Progress:
         return (monotonic() - self._start) / done * (self._total - self._step) if done else float("inf")
 
     def plain(self) -> str:
-        shown = [name for name in _FIRST if name in self._line]
-        parts = [f"{name.replace('_', ' ')} {formatted(name, self._line[name])}" for name in shown]
-        return "  ".join(
-            [f"{self._name}  step {self._step}/{self._total}", *parts, f"left {duration(self.seconds_left)}"]
-        )
+        metrics = [f"{_label(name)} {_shown(name, self._line[name])}" for name in _FIRST if name in self._line]
+        head, tail = f"{self._name}  step {self._step}/{self._total}", f"time left {_duration(self.seconds_left)}"
+        return "  ".join([head, *metrics, tail])
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
-        table.add_row(self._name, ProgressBar(total=max(1, self._total), completed=self._step, width=40))
-        table.add_row("step", f"{self._step} of {self._total}")
-        table.add_row("time left", duration(self.seconds_left))
-        others = [name for name in self._line if name not in _FIRST and name not in ("step", "seconds")]
-        for name in [*(name for name in _FIRST if name in self._line), *others]:
-            table.add_row(name.replace("_", " "), formatted(name, self._line[name]))
+        table.add_row(self._name, ProgressBar(total=self._total, completed=self._step, width=40))
+        table.add_row("step", f"{self._step} of {self._total}, saved up to {self._saved_step} (Ctrl-C saves and stops)")
+        table.add_row("time left", _duration(self.seconds_left))
+        first = [name for name in _FIRST if name in self._line]
+        for name in first + [name for name in self._line if name not in (*_FIRST, "step", "seconds")]:
+            table.add_row(_label(name), _shown(name, self._line[name]))
         return table
 
 
-def formatted(name: str, value: float) -> str:
-    return f"{value:.0%}" if name.startswith("share") else f"{value:.4g}"
+def _label(name: str) -> str:
+    return name.replace("_", " ")
 
 
-def duration(seconds: float) -> str:
+def _shown(name: str, value: float) -> str:
+    return f"{value:.1%}" if name.startswith("share") else f"{value:.4g}"
+
+
+def _duration(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds))) if seconds < float("inf") else "?"
