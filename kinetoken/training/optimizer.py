@@ -45,7 +45,7 @@ def orthogonalise(matrices: Float[Tensor, "batch rows columns"]) -> Float[Tensor
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-12)
     gram = x @ x.mT
     square = gram @ gram
-    norm = _GUARD * torch.linalg.matrix_norm(square, keepdim=True) ** 0.25 + 1e-12
+    norm = _GUARD * torch.linalg.matrix_norm(square, keepdim=True).clamp_min(1e-12) ** 0.25  # of zeros: any will do
     scaled = x / norm, gram / norm**2, square / norm**4
     x = _directly(*scaled) if x.is_cuda or 2 * x.size(-1) < 3 * x.size(-2) else _through_gram(*scaled)
     return (x.mT if tall else x).to(matrices.dtype)
