@@ -1,0 +1,140 @@
+"""Token shards: clips that were tokenized once, as memory-mapped codes beside their captions.
+
+A shard is a folder: `codes.npy` (uint16 or int32, clips x time x rows x columns) and `captions.jsonl` (for each clip a
+list of captions). Training reads both without ever touching a pixel.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int
+
+from kinetoken.processes.masked import CanvasBatch
+from kinetoken.vocabulary import TextCodec, Vocabulary
+
+
+@dataclass(frozen=True)
+class TokenShard:
+    folder: Path
+
+    @cached_property
+    def codes(self) -> Int[np.ndarray, "clips time rows columns"]:
+        return np.load(self.folder / "codes.npy", mmap_mode="r")
+
+    @cached_property
+    def captions(self) -> list[list[str]]:
+        with (self.folder / "captions.jsonl").open() as lines:
+            return [json.loads(line) for line in lines]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+def write_shard(
+    folder: Path,
+    clips: Iterable[tuple[Int[np.ndarray, "time rows columns"], Sequence[str]]],
+    *,
+    count: int,
+    visual_codes: int,
+) -> Iterator[int]:
+    """Write `count` clips' codes and captions, yielding how many are done. The shard appears when it is complete: until
+    then it has another name."""
+    partial = folder.with_name(folder.name + ".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    codes = None
+    with (partial / "captions.jsonl").open("w") as captions:
+        for done, (grid, texts) in enumerate(clips, start=1):
+            if codes is None:
+                codes = np.lib.format.open_memmap(
+                    partial / "codes.npy",
+                    mode="w+",
+                    dtype=np.uint16 if visual_codes <= 2**16 else np.int32,
+                    shape=(count, *grid.shape),
+                )
+            codes[done - 1] = grid
+            captions.write(json.dumps(list(texts)) + "\n")
+            yield done
+    assert codes is not None and done == count, "a shard has the length that it was planned for"
+    codes.flush()
+    partial.rename(folder)
+
+
+class ShardBatches:
+    """Batches over shards of several shapes. A pure function of the step: shards take turns in a fixed pattern, each goes
+    through its clips in an order of its own for every epoch, and every clip brings one of its captions.
+
+    Within a window of `window` batches of a shard, clips are sorted by the length of their captions, so that rows of
+    text are hardly padded.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[TokenShard],
+        *,
+        turns: Sequence[int],
+        codec: TextCodec,
+        vocabulary: Vocabulary,
+        batch_clips: int,
+        words: int,
+        seed: int = 0,
+        window: int = 16,
+    ) -> None:
+        """turns: the index of the shard that each step of a round reads. words: longest row of text."""
+        if any(len(shard) < batch_clips for shard in shards):
+            raise ValueError(f"every shard needs at least one batch of {batch_clips} clips: tokenize more clips")
+        self.shards, self.turns, self.codec, self.vocabulary = list(shards), list(turns), codec, vocabulary
+        self.batch_clips, self.words, self.seed, self.window = batch_clips, words, seed, window
+        self._rows: dict[str, list[int]] = {}
+        self._windows: dict[int, tuple[int, list[list[tuple[int, str]]]]] = {}
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> CanvasBatch:
+        which = self.turns[step % len(self.turns)]
+        visit = step // len(self.turns) * self.turns.count(which) + self.turns[: step % len(self.turns)].count(which)
+        members = self._window(which, visit // self.window)[visit % self.window]
+        rows = [self._ids(caption) for _, caption in members]
+        length = min(self.words, -(-max(map(len, rows)) // 4) * 4)
+        text = [(row + [Vocabulary.PAD] * length)[:length] for row in rows]
+        grids = np.stack([self.shards[which].codes[clip] for clip, _ in members]).astype(np.int64)
+        seeds = np.random.default_rng((self.seed, step)).integers(0, 2**62, len(members))
+        mine = slice(rank, None, world)
+        return CanvasBatch(
+            text=torch.tensor(text)[mine],
+            grid=torch.from_numpy(grids + self.vocabulary.text_end)[mine],
+            seeds=torch.from_numpy(seeds)[mine],
+        )
+
+    def _window(self, which: int, number: int) -> list[list[tuple[int, str]]]:
+        """The (clip, caption) pairs of `window` successive batches of a shard."""
+        if self._windows.get(which, (-1, []))[0] != number:
+            rng = np.random.default_rng((self.seed, which, number))
+            members = [(int(clip), self._caption(which, int(clip), rng)) for clip in self._clips(which, number)]
+            members.sort(key=lambda member: len(self._ids(member[1])))
+            batches = [members[i : i + self.batch_clips] for i in range(0, len(members), self.batch_clips)]
+            self._windows[which] = number, [batches[i] for i in rng.permutation(self.window)]
+        return self._windows[which][1]
+
+    def _clips(self, which: int, number: int) -> list[int]:
+        """Clips of a window: a stretch of the endless row of epochs, each a permutation of the shard."""
+        size, count = len(self.shards[which]), self.window * self.batch_clips
+        places = range(number * count, (number + 1) * count)
+        epochs = {epoch: self._permutation(which, epoch) for epoch in {place // size for place in places}}
+        return [int(epochs[place // size][place % size]) for place in places]
+
+    def _permutation(self, which: int, epoch: int) -> Int[np.ndarray, " clips"]:
+        return np.random.default_rng((self.seed, which, epoch, 1)).permutation(len(self.shards[which]))
+
+    def _caption(self, which: int, clip: int, rng: np.random.Generator) -> str:
+        """One of the clip's captions that fit the row."""
+        captions = self.shards[which].captions[clip]
+        fitting = [text for text in captions if len(self._ids(text)) <= self.words] or [min(captions, key=len)]
+        return fitting[int(rng.integers(len(fitting)))]
+
+    def _ids(self, caption: str) -> list[int]:
+        if caption not in self._rows:
+            self._rows[caption] = self.codec.encode(caption)
+        return self._rows[caption]

@@ -1,0 +1,72 @@
+"""Toybox as token shards: rendered and tokenized once, then trained on as often as one likes."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch.utils.data import DataLoader, Dataset
+
+from kinetoken.data.token_shards import write_shard
+from kinetoken.data.toybox import captions, render, sample_scene
+from kinetoken.data.toybox_clips import ClipShape
+from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
+from kinetoken.vocabulary import TextCodec
+
+CLIPS_AT_ONCE = 8
+
+
+def toybox_codec(ids: int, scenes: int = 4000) -> TextCodec:
+    """A text codec learned from toybox's captions."""
+    return TextCodec.train(
+        (caption.text for seed in range(scenes) for caption in captions(sample_scene(seed), seed)), ids
+    )
+
+
+def tokenize_toybox(
+    tokenizer: VideoTokenizer, folder: Path, *, shape: ClipShape, clips: int, first_seed: int, workers: int = 2
+) -> Iterator[int]:
+    """Write a shard of training scenes, yielding how many of `clips` are done."""
+    rendered = DataLoader(
+        _Rendered(shape, clips, first_seed),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=2 if workers else None,
+    )
+    return write_shard(
+        folder,
+        islice(_tokenized(tokenizer, rendered), clips),
+        count=clips,
+        visual_codes=tokenizer.config.quantizer.codes,
+    )
+
+
+class _Rendered(Dataset[Any]):
+    """Batches of (frames, captions of each clip)."""
+
+    def __init__(self, shape: ClipShape, clips: int, first_seed: int) -> None:
+        self.shape, self.clips, self.first_seed = shape, clips, first_seed
+
+    def __len__(self) -> int:
+        return -(-self.clips // CLIPS_AT_ONCE)
+
+    def __getitem__(self, batch: int) -> tuple[torch.Tensor, list[list[str]]]:
+        if batch >= len(self):
+            raise IndexError(batch)
+        first = self.first_seed + batch * CLIPS_AT_ONCE
+        scenes = [sample_scene(seed) for seed in range(first, first + CLIPS_AT_ONCE)]
+        shape = self.shape
+        frames = [render(s, frames=shape.frames, width=shape.width, height=shape.height).frames for s in scenes]
+        texts = [[caption.text for caption in captions(scene, seed)] for seed, scene in enumerate(scenes, first)]
+        return torch.from_numpy(np.stack(frames)), texts
+
+
+def _tokenized(
+    tokenizer: VideoTokenizer, batches: DataLoader[Any]
+) -> Iterator[tuple[Int[np.ndarray, "time rows columns"], list[str]]]:
+    for frames, texts in batches:
+        codes = tokenizer.encode(frames.to(tokenizer.device).float() / 127.5 - 1).cpu().numpy()
+        yield from zip(codes, texts, strict=True)

@@ -1,0 +1,265 @@
+"""Generator: a checkpoint, a prompt and a task become a stream of partial clips, then the clip."""
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from kinetoken.canvas import Canvas
+from kinetoken.clip import Clip
+from kinetoken.config import from_flat, to_flat
+from kinetoken.grid import GridShape
+from kinetoken.processes.masked import SamplingConfig, Step, fill_grid, fill_text
+from kinetoken.tasks import captioning, text_to_video
+from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+from kinetoken.training.checkpoint import load_weights, save_weights
+from kinetoken.transformer import Transformer, TransformerConfig
+from kinetoken.vocabulary import TextCodec
+
+BUNDLED = Path(__file__).parent / "weights"
+MOST_PIXELS = 2**28  # of one generated clip: frames x height x width
+CODEC_FILE = "text_codec.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A model and its defaults: frames, width, height and fps are what it was mostly trained on."""
+
+    tokenizer: TokenizerConfig
+    network: TransformerConfig
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    frames: int = 17
+    width: int = 64
+    height: int = 64
+    fps: float = 8.0
+
+
+@dataclass(frozen=True)
+class PartialClip:
+    """One step of a generation. `clip` decodes what is there so far, when it is asked for; `codes` are -1 where nothing
+    is filled yet."""
+
+    generator: "Generator"
+    step: Step
+    frames: int
+    height: int
+    width: int
+    fps: float
+
+    @property
+    def done(self) -> int:
+        return self.step.done
+
+    @property
+    def total(self) -> int:
+        return self.step.total
+
+    @property
+    def codes(self) -> Int[Tensor, "time rows columns"]:
+        grid, known = self.step.canvas.grid[0].cpu(), self.step.canvas.grid_known[0].cpu()
+        return (grid - self.generator.config.network.vocabulary.text_end).masked_fill(~known, -1)
+
+    @property
+    def codes_sha256(self) -> str:
+        """Of the codes as little-endian int32, in time, row, column order: equal hashes, equal clips."""
+        return hashlib.sha256(self.codes.numpy().astype("<i4").tobytes()).hexdigest()
+
+    @property
+    def clip(self) -> Clip:
+        """Unknown cells borrow the code of the nearest filled one."""
+        codes = self.codes
+        return self.generator.tokenizer.decode_clip(
+            _nearest_known(codes, codes >= 0), fps=self.fps, frames=self.frames, height=self.height, width=self.width
+        )
+
+
+class Generator:
+    """A tokenizer, a text codec and a network that belong together, on one device."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer: VideoTokenizer,
+        codec: TextCodec,
+        network: Transformer,
+        device: str = "cpu",
+    ) -> None:
+        self.config, self.codec = config, codec
+        self.tokenizer, self.network = tokenizer.to(device).eval(), network.to(device).eval()
+        self.device = torch.device(device)
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path = "toybox", *, device: str | None = None) -> "Generator":
+        """model: the name of a bundled model, a folder that `save` wrote, or owner/name on the hub (needs
+        huggingface-hub). device: as torch names it; a GPU if there is one.
+
+        Raises: ValueError for an unknown model or device, or a checkpoint that cannot be read.
+        """
+        folder = _find(model)
+        flat, tensors = load_weights(folder)
+        config = from_flat(ModelConfig, flat)
+        tokenizer, network = VideoTokenizer(config.tokenizer), Transformer(config.network)
+        _load(tokenizer, tensors, "tokenizer.")
+        _load(network, tensors, "network.")
+        try:
+            codec = TextCodec.from_json((folder / CODEC_FILE).read_text())
+        except OSError as error:
+            raise ValueError(f"{folder} has no readable {CODEC_FILE}: {error.strerror}") from None
+        return cls(config, tokenizer, codec, network, _device(device))
+
+    def save(self, folder: Path) -> None:
+        """Write config.json, model.safetensors (fp16) and the text codec, to be read by `from_pretrained`."""
+        tensors = {f"tokenizer.{name}": tensor for name, tensor in self.tokenizer.state_dict().items()}
+        tensors |= {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        save_weights(folder, to_flat(self.config), tensors, dtype=torch.float16)
+        (folder / CODEC_FILE).write_text(self.codec.to_json())
+
+    def generate(self, prompt: str, *, seed: int | None = None, **options: Any) -> Clip:
+        """The clip that a sentence describes. Options as `stream`."""
+        for step in self.stream(prompt, seed=seed, **options):
+            last = step
+        return last.clip
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        seed: int | None = None,
+        frames: int | None = None,
+        size: tuple[int, int] | None = None,
+        fps: float | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        temperature: float | None = None,
+    ) -> Iterator[PartialClip]:
+        """Yield a partial clip after every step; the last is the whole clip.
+
+        seed: drawn if None. size: (width, height). fps: how fast the clip plays; what happens in a frame does not change.
+        Raises: ValueError, before any work, for an empty or too long prompt, or an impossible size.
+        """
+        config = self.config
+        frames = config.frames if frames is None else frames
+        width, height = size or (config.width, config.height)
+        sampling = _sampling(config.sampling, steps=steps, guidance=guidance, temperature=temperature)
+        _check_size(frames, height, width)
+        rate = config.fps if fps is None else fps
+        if not 0 < rate <= 1000:
+            raise ValueError(f"fps must lie between 0 and 1000, found {rate}")
+        row = self.codec.row(prompt, config.network.words)
+        row = row[: -(-len(self.codec.encode(prompt)) // 4) * 4]  # rows were padded to fours in training
+        shape = GridShape.of_clip(frames, height, width, config.tokenizer.cell).rounded_up(config.network.patch)
+        canvas = text_to_video(row, shape).to(self.device)
+        seed = secrets.randbits(32) if seed is None else seed
+        return (
+            PartialClip(self, step, frames, height, width, rate)
+            for step in fill_grid(self.network, canvas, seed, sampling)
+        )
+
+    def caption(self, clip: Clip, *, seed: int = 0, temperature: float = 0.0) -> str:
+        """What the network says of a clip: the same network as `generate`, with the grid known and the text not.
+
+        The clip is brought near to the size that the model knows first.
+        """
+        for step in self.stream_caption(clip, seed=seed, temperature=temperature):
+            last = step
+        return self.codec.decode(last.canvas.text[0].tolist())
+
+    def stream_caption(self, clip: Clip, *, seed: int = 0, temperature: float = 0.0) -> Iterator[Step]:
+        """Yield after every word."""
+        fitted = _fit(clip, self.config)
+        codes = self.tokenizer.encode_clip(fitted)
+        grid = _pad_to_patches(codes, self.config.network.patch) + self.config.network.vocabulary.text_end
+        canvas = captioning(grid.cpu(), self.config.network.words).to(self.device)
+        return fill_text(self.network, canvas, seed, temperature=temperature)
+
+    def fill(self, canvas: Canvas, *, seed: int = 0, sampling: SamplingConfig | None = None) -> Iterator[Step]:
+        """Fill the unknown cells of a canvas of your own."""
+        return fill_grid(self.network, canvas.to(self.device), seed, sampling or self.config.sampling)
+
+
+def _sampling(default: SamplingConfig, **changes: Any) -> SamplingConfig:
+    return replace(default, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _check_size(frames: int, height: int, width: int) -> None:
+    if min(frames, height, width) < 1 or frames * height * width > MOST_PIXELS:
+        raise ValueError(
+            f"cannot make {frames} frames of {width}x{height}: each must be at least 1, "
+            f"and all together at most {MOST_PIXELS:,} pixels"
+        )
+
+
+def _fit(clip: Clip, config: ModelConfig) -> Clip:
+    """The clip at the model's number of pixels (its aspect kept), fps and at most its length."""
+    scale = (config.width * config.height / (clip.width * clip.height)) ** 0.5
+    width, height = (max(4, round(side * scale / 16) * 16) for side in (clip.width, clip.height))
+    count = max(1, min(config.frames, round(len(clip.frames) * config.fps / clip.fps)))
+    times = np.minimum((np.arange(count) * clip.fps / config.fps).round().astype(int), len(clip.frames) - 1)
+    fitted = Clip(frames=clip.frames[times], fps=config.fps)
+    return fitted if (width, height) == (clip.width, clip.height) else fitted.resize(width, height)
+
+
+def _pad_to_patches(codes: Int[Tensor, "time rows columns"], patch: tuple[int, int, int]) -> Tensor:
+    """Repeat the last codes of each axis until the grid is made of whole patches."""
+    shape = GridShape(time=codes.shape[0], rows=codes.shape[1], columns=codes.shape[2]).rounded_up(patch)
+    indices = [torch.arange(size).clamp_max(have - 1) for size, have in zip(shape.sizes, codes.shape, strict=True)]
+    return codes[torch.meshgrid(*indices, indexing="ij")]
+
+
+def _nearest_known(
+    codes: Int[Tensor, "time rows columns"], known: Bool[Tensor, "time rows columns"]
+) -> Int[Tensor, "time rows columns"]:
+    if known.all():
+        return codes
+    filled, empty = known.nonzero().float(), (~known).nonzero()
+    nearest = torch.cat([torch.cdist(part.float(), filled).argmin(-1) for part in empty.split(1024)])
+    result = codes.clone()
+    result[~known] = codes[known][nearest]
+    return result
+
+
+def _find(model: str | Path) -> Path:
+    bundled = sorted(path.parent.name for path in BUNDLED.glob("*/config.json"))
+    if str(model) in bundled:
+        return BUNDLED / str(model)
+    if Path(model).is_dir():
+        return Path(model)
+    if str(model).count("/") == 1 and not str(model).startswith((".", "/")):
+        return _from_hub(str(model))
+    raise ValueError(f"unknown model {str(model)!r}: bundled are {', '.join(bundled) or 'none'}; or name a folder")
+
+
+def _from_hub(name: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise ValueError(f"{name!r} is no folder here; to load it from the hub, pip install 'kinetoken[hub]'") from None
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.md"]))
+    except Exception as error:  # the hub client's errors have no common base
+        raise ValueError(f"{name!r} is no folder here, and the hub did not give it: {error}") from None
+
+
+def _device(name: str | None) -> str:
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return name
+
+
+def _load(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
+    mine = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    try:
+        module.load_state_dict(mine)
+    except RuntimeError as error:
+        raise ValueError(f"the weights do not fit their configuration: {' '.join(str(error).split())[:300]}") from None

@@ -1,0 +1,68 @@
+"""GridShape: how many cells a clip has, and where they are. The causal rule of time is written here and nowhere else."""
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from jaxtyping import Int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSize:
+    """The block of pixels that one cell stands for: frames x height x width."""
+
+    frames: int = 4
+    height: int = 4
+    width: int = 4
+
+    def __post_init__(self) -> None:
+        if min(self.frames, self.height, self.width) < 1:
+            raise ValueError(f"a cell must be at least 1 x 1 x 1 pixels, found {self}")
+
+    @property
+    def pixels(self) -> int:
+        return self.frames * self.height * self.width
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridShape:
+    """A grid of time x rows x columns cells."""
+
+    time: int
+    rows: int
+    columns: int
+
+    @classmethod
+    def of_clip(cls, frames: int, height: int, width: int, cell: CellSize) -> "GridShape":
+        """The smallest grid that covers a clip. Time is causal: the first frame has cells of its own, so that an image
+        is a clip of one frame, and every further `cell.frames` frames share a layer: 1 + (frames - 1) / cell.frames."""
+        if min(frames, height, width) < 1:
+            raise ValueError(
+                f"a clip has at least 1 frame of 1 x 1 pixels, found {frames} frames of {width} x {height}"
+            )
+        return cls(
+            time=1 + ceil((frames - 1) / cell.frames),
+            rows=ceil(height / cell.height),
+            columns=ceil(width / cell.width),
+        )
+
+    @property
+    def cells(self) -> int:
+        return self.time * self.rows * self.columns
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        return self.time, self.rows, self.columns
+
+    def frames(self, cell: CellSize) -> int:
+        """How many frames the whole grid decodes to."""
+        return 1 + (self.time - 1) * cell.frames
+
+    def rounded_up(self, patch: tuple[int, int, int]) -> "GridShape":
+        """The smallest grid of whole patches (time, rows, columns) that covers this one."""
+        time, rows, columns = (ceil(size / step) * step for size, step in zip(self.sizes, patch, strict=True))
+        return GridShape(time=time, rows=rows, columns=columns)
+
+    def coordinates(self) -> Int[np.ndarray, "cells 3"]:
+        """(time, row, column) of every cell, in the order in which a grid is flattened."""
+        return np.stack(np.unravel_index(np.arange(self.cells), self.sizes), axis=-1)

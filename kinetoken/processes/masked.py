@@ -1,0 +1,271 @@
+"""The masked process: hide places of a canvas and learn to fill them; fill a canvas in a few parallel steps.
+
+Masked (absorbing) discrete diffusion as in MaskGIT (Chang et al. 2022), MAGVIT (Yu et al. 2023) and MDLM (Sahoo et al.
+2024). Time is progress, here and everywhere: 0 is a canvas with nothing filled, 1 a canvas with everything filled.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import cos, pi
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from kinetoken.canvas import Canvas
+from kinetoken.grid import GridShape
+from kinetoken.processes.orders import Order, halton_ranks, random_ranks
+from kinetoken.transformer import Transformer
+from kinetoken.vocabulary import Vocabulary
+
+
+def cosine_schedule(progress: float) -> float:
+    """The share of places filled at `progress` in [0, 1]: slow at first, while little is known (MaskGIT, eq. of 3.3)."""
+    return 1 - cos(pi / 2 * progress)
+
+
+# Training
+
+
+class CanvasBatch(NamedTuple):
+    """Complete canvases of one shape, and a seed for each, from which everything random about it follows."""
+
+    text: Int[Tensor, "batch words"]
+    grid: Int[Tensor, "batch time rows columns"]
+    seeds: Int[Tensor, " batch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskingConfig:
+    """Chances of what a training canvas is laid out for; the remainder is text-to-video, with all of the text known."""
+
+    captioning: float = 0.15
+    unconditional: float = 0.10
+    text_weight: float = 0.5  # of a word's cross-entropy against a code's
+    label_smoothing: float = 1e-4  # MAGVIT
+
+
+class MaskedObjective(nn.Module):
+    """Cross-entropy over hidden places, every hidden code weighing the same (MaskGIT, eq. 2)."""
+
+    def __init__(self, network: Transformer, masking: MaskingConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.masking = masking
+
+    def forward(self, batch: CanvasBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        canvas = training_canvas(batch, self.masking)
+        words, patches = self.network(*canvas.masked)
+        hidden_text, hidden_grid = ~canvas.text_known, ~canvas.grid_known
+        grid_loss = self._cross_entropy(
+            self.network.grid_logits(patches, hidden_grid),
+            canvas.grid[hidden_grid] - self.network.config.vocabulary.text_end,
+        )
+        text_loss = self._cross_entropy(self.network.text_logits(words[hidden_text]), canvas.text[hidden_text])
+        # Divided by what the batch holds, not by what is hidden, so that a share of a batch on each of several machines
+        # gives the gradient of the whole.
+        loss = (grid_loss + self.masking.text_weight * text_loss) / batch.grid.numel()
+        return loss, {
+            "code_loss": grid_loss.detach() / hidden_grid.sum().clamp_min(1),
+            "word_loss": text_loss.detach() / hidden_text.sum().clamp_min(1),
+        }
+
+    def _cross_entropy(self, logits: Float[Tensor, "places ids"], answers: Int[Tensor, " places"]) -> Tensor:
+        smoothing = self.masking.label_smoothing
+        log_likelihood = logits.float().log_softmax(-1)
+        loss = -(1 - smoothing) * log_likelihood.gather(-1, answers[:, None]).sum()
+        if smoothing:
+            loss = loss - smoothing * log_likelihood.clamp_min(-100).mean(-1).sum()
+        return loss
+
+    def adamw_parameters(self) -> list[nn.Parameter]:
+        return self.network.adamw_parameters()
+
+
+def training_canvas(batch: CanvasBatch, masking: MaskingConfig) -> Canvas:
+    """Hide a part of each canvas, by its own seed."""
+    shape = GridShape(time=batch.grid.shape[1], rows=batch.grid.shape[2], columns=batch.grid.shape[3])
+    layouts = [
+        _training_layout(np.random.default_rng(int(seed)), batch.text.shape[1], shape, masking) for seed in batch.seeds
+    ]
+    return Canvas(
+        text=batch.text,
+        grid=batch.grid,
+        text_known=torch.from_numpy(np.stack([text for text, _ in layouts])).to(batch.text.device),
+        grid_known=torch.from_numpy(np.stack([grid for _, grid in layouts])).to(batch.grid.device),
+    )
+
+
+def _training_layout(
+    rng: np.random.Generator, words: int, shape: GridShape, masking: MaskingConfig
+) -> tuple[Bool[np.ndarray, " words"], Bool[np.ndarray, "time rows columns"]]:
+    """(known words, known cells) of one training canvas."""
+    draw = rng.random()
+    if draw < masking.captioning:
+        everything = np.ones(shape.sizes, dtype=bool)
+        return _known_words(rng, words), everything if rng.random() < 0.7 else _known_cells(rng, shape)
+    if draw < masking.captioning + masking.unconditional:
+        return np.zeros(words, dtype=bool), _known_cells(rng, shape)
+    return np.ones(words, dtype=bool), _known_cells(rng, shape)
+
+
+def _known_words(rng: np.random.Generator, words: int) -> Bool[np.ndarray, " words"]:
+    """Half the time the beginning of the text, which is how captions are written; else words here and there."""
+    hidden = int(rng.integers(words))  # this one at least
+    if rng.random() < 0.5:
+        return np.arange(words) < hidden
+    return (rng.random(words) < rng.random()) & (np.arange(words) != hidden)
+
+
+def _known_cells(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray, "time rows columns"]:
+    """Cells as a sampler leaves them (70%: Halton or random order, cut by the cosine schedule); or, of those, also
+    whole frames known (10%), a whole tube known (10%), a whole tube unknown (10%). One place at least stays hidden."""
+    ranks = (halton_ranks if rng.random() < 0.75 else random_ranks)(shape, rng)
+    known = ranks < int(cosine_schedule(rng.random()) * shape.cells)
+    draw = rng.random()
+    if draw < 0.10:
+        known |= (rng.random(shape.time) < rng.random())[:, None, None]
+    elif draw < 0.20:
+        known |= _tube(rng, shape)
+    elif draw < 0.30:
+        known = (known | (rng.random() < 0.5)) & ~_tube(rng, shape)
+    known &= ranks < shape.cells - 1
+    return known
+
+
+def _tube(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray, "time rows columns"]:
+    """A rectangle of rows and columns through all of time (Lumos-1 masks so, since a cell is easily guessed from the
+    same place a moment before)."""
+    tube = np.zeros(shape.sizes, dtype=bool)
+    (top, bottom), (left, right) = (
+        sorted(int(i) for i in rng.integers(0, size + 1, 2)) for size in (shape.rows, shape.columns)
+    )
+    tube[:, top:bottom, left:right] = True
+    return tube
+
+
+# Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """steps: network evaluations for the grid. guidance: 1 is none, above it the text counts for more than it did in
+    training (Ho and Salimans 2022). guided: the interval of progress in which guidance applies. order: halton and random
+    are known beforehand; confidence asks the network each time. temperature: 1 samples, 0 takes the likeliest."""
+
+    steps: int = 18
+    guidance: float = 2.0
+    guided: tuple[float, float] = (0.0, 1.0)
+    temperature: float = 1.0
+    order: Order = "halton"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"sampling takes at least 1 step, found {self.steps}")
+        if not 0 <= self.temperature <= 10 or not 0 <= self.guidance <= 100:
+            raise ValueError(
+                f"temperature lies in [0, 10] and guidance in [0, 100], found {self.temperature} and {self.guidance}"
+            )
+        if self.order not in ("halton", "random", "confidence"):
+            raise ValueError(f"unknown order {self.order!r}: choose halton, random or confidence")
+
+
+class Step(NamedTuple):
+    """What a sampler yields: the canvas so far, and how many steps of how many are done."""
+
+    canvas: Canvas
+    done: int
+    total: int
+
+
+@torch.inference_mode()
+def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingConfig) -> Iterator[Step]:
+    """Fill the unknown cells of one canvas (a batch of one), yielding after every step.
+
+    Canvases are filled one at a time, so that the same seed gives the same codes whatever else is being made: the
+    rounding of a matrix product depends on how many rows it has.
+    """
+    assert len(canvas.grid) == 1, "one canvas at a time"
+    rng, noise = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    shape = GridShape(time=canvas.grid.shape[1], rows=canvas.grid.shape[2], columns=canvas.grid.shape[3])
+    ranks = torch.from_numpy((random_ranks if config.order == "random" else halton_ranks)(shape, rng))[None]
+    unknown = int((~canvas.grid_known).sum())
+    targets = _targets(unknown, config.steps)
+
+    def logits(places: Bool[Tensor, "1 time rows columns"], progress: float) -> Float[Tensor, "places visual"]:
+        """Guided logits: the unconditional ones, and `guidance` times the way from them to the conditional ones."""
+        low, high = config.guided
+        if config.guidance == 1 or not low <= progress <= high:
+            return network.grid_logits(network(*canvas.masked)[1], places).float()
+        both = [torch.cat(pair) for pair in zip(canvas.masked, canvas.without_text().masked, strict=True)]
+        conditional, free = network.grid_logits(network(*both)[1], places.expand(2, -1, -1, -1)).float().chunk(2)
+        return free + config.guidance * (conditional - free)
+
+    for done, (before, after) in enumerate(zip([0, *targets[:-1]], targets, strict=True), start=1):
+        progress = before / unknown
+        if config.order == "confidence":
+            places, codes = _most_confident(logits, canvas, after - before, progress, noise, config.temperature)
+        else:
+            places = _next_places(ranks, canvas.grid_known, after - before)
+            codes = _sample(logits(places, progress), noise, config.temperature)
+        canvas = canvas.with_grid(places, codes + network.config.vocabulary.text_end)
+        yield Step(canvas, done, len(targets))
+
+
+@torch.inference_mode()
+def fill_text(network: Transformer, canvas: Canvas, seed: int, *, temperature: float = 0.0) -> Iterator[Step]:
+    """Write the unknown words of one canvas from left to right until the text ends, yielding after every word."""
+    assert len(canvas.text) == 1, "one canvas at a time"
+    noise, words = torch.Generator().manual_seed(seed), canvas.text.shape[1]
+    while not canvas.text_known.all():
+        place = int((~canvas.text_known[0]).nonzero()[0])
+        here = torch.arange(words, device=canvas.text.device)[None] == place
+        features, _ = network(*canvas.masked)
+        word = _sample(network.text_logits(features[here]).float(), noise, temperature)
+        canvas = canvas.with_text(here, word)
+        if int(word) == Vocabulary.END:
+            rest = ~canvas.text_known
+            canvas = canvas.with_text(rest, canvas.text.new_full((int(rest.sum()),), Vocabulary.PAD))
+        yield Step(canvas, place + 1, words)
+
+
+def _targets(unknown: int, steps: int) -> list[int]:
+    """How many places are filled after each step: by the cosine schedule, at least one more each time."""
+    targets: list[int] = []
+    for step in range(1, steps + 1):
+        before = targets[-1] if targets else 0
+        if before < unknown:
+            planned = unknown if step == steps else int(cosine_schedule(step / steps) * unknown)
+            targets.append(min(unknown, max(before + 1, planned)))
+    return targets
+
+
+def _next_places(
+    ranks: Int[Tensor, "1 time rows columns"], known: Bool[Tensor, "1 time rows columns"], count: int
+) -> Bool[Tensor, "1 time rows columns"]:
+    """The `count` unknown places that come first."""
+    waiting = ranks.to(known.device).masked_fill(known, ranks.numel())
+    return waiting <= waiting.flatten().kthvalue(count).values
+
+
+def _sample(logits: Float[Tensor, "places ids"], noise: torch.Generator, temperature: float) -> Int[Tensor, " places"]:
+    """Gumbel-max. The noise is drawn on the CPU, so that every device draws the same."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    uniform = torch.rand(logits.shape, generator=noise, dtype=torch.float64).to(logits.device)
+    return (logits.double() / temperature - torch.log(-torch.log(uniform))).argmax(-1)
+
+
+def _most_confident(logits, canvas, count, progress, noise, temperature):  # type: ignore[no-untyped-def]
+    """Sample every unknown place and keep the `count` likeliest, with noise that fades as the grid fills (MaskGIT)."""
+    unknown = ~canvas.grid_known
+    guided = logits(unknown, progress)
+    codes = _sample(guided, noise, temperature)
+    likelihood = guided.log_softmax(-1).gather(-1, codes[:, None])[:, 0]
+    uniform = torch.rand(likelihood.shape, generator=noise, dtype=torch.float64).to(likelihood.device)
+    chosen = (likelihood - 4.5 * (1 - progress) * torch.log(-torch.log(uniform))).topk(count).indices
+    places = torch.zeros_like(unknown)
+    places[tuple(unknown.nonzero()[chosen].T)] = True
+    return places, codes[chosen.sort().values]

@@ -1,0 +1,91 @@
+"""Recipes for the network. Each is a complete value: change it with flags, or write another.
+
+kinetoken train network --recipe small --tokenizer runs/tokenizer --run runs/network
+"""
+
+from dataclasses import dataclass, field
+
+from kinetoken.data.toybox_clips import ClipShape
+from kinetoken.processes.masked import MaskingConfig
+from kinetoken.training.loop import TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipShare:
+    """How many clips of a shape are tokenized, and how many of each round of training steps they get."""
+
+    shape: ClipShape
+    clips: int
+    turns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRecipe:
+    """depth: the transformer's size dial. text_ids: of the byte-level BPE. words: longest row of text."""
+
+    training: TrainingConfig
+    data: tuple[ClipShare, ...]
+    depth: int = 8
+    text_ids: int = 512
+    words: int = 48
+    batch_clips: int = 32
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
+
+
+def debug() -> NetworkRecipe:
+    """Seconds on two cores: shows that everything runs, not that it learns."""
+    return NetworkRecipe(
+        depth=2,
+        text_ids=300,
+        batch_clips=2,
+        data=(
+            ClipShare(shape=ClipShape(frames=5, height=32, width=32), clips=8, turns=3),
+            ClipShare(shape=ClipShape(frames=1, height=32, width=32), clips=8, turns=1),
+        ),
+        training=TrainingConfig(total_steps=20, warmup_steps=2, log_every=5, sample_every=20, data_workers=0),
+    )
+
+
+def small() -> NetworkRecipe:
+    """The bundled toybox model: about two hours on two CPU cores."""
+    return NetworkRecipe(
+        data=(
+            ClipShare(shape=ClipShape(frames=17), clips=32_000, turns=16),
+            ClipShare(shape=ClipShape(frames=1), clips=2000, turns=1),
+            ClipShare(shape=ClipShape(frames=9), clips=2000, turns=1),
+            ClipShare(shape=ClipShape(frames=33), clips=1000, turns=1),
+            ClipShare(shape=ClipShape(frames=17, height=64, width=96), clips=1000, turns=1),
+            ClipShare(shape=ClipShape(frames=17, height=96, width=64), clips=1000, turns=1),
+        ),
+        training=TrainingConfig(
+            total_steps=2000,
+            learning_rate=2e-3,
+            adam_learning_rate=2e-3,
+            weight_decay=0.05,
+            warmup_steps=100,
+            decay=0.5,
+            ema_decay=0.995,
+            sample_every=250,
+            checkpoint_every_seconds=240,
+        ),
+    )
+
+
+def base() -> NetworkRecipe:
+    """For a GPU or several, under torchrun."""
+    return NetworkRecipe(
+        depth=16,
+        batch_clips=256,
+        data=tuple(ClipShare(shape=share.shape, clips=16 * share.clips, turns=share.turns) for share in small().data),
+        training=TrainingConfig(
+            total_steps=100_000,
+            learning_rate=1e-3,
+            adam_learning_rate=1e-3,
+            weight_decay=0.05,
+            warmup_steps=1000,
+            decay=0.4,
+            sample_every=2000,
+            data_workers=8,
+            compile=True,
+        ),
+    )

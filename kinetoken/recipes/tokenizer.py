@@ -1,0 +1,80 @@
+"""Recipes for the video tokenizer. Each is a complete value: change it with flags, or write another.
+
+kinetoken train tokenizer --recipe small --run runs/tokenizer
+"""
+
+from dataclasses import dataclass, field
+
+from kinetoken.data.toybox_clips import ClipShape
+from kinetoken.tokenizer.quantizer import QuantizerConfig
+from kinetoken.tokenizer.video_tokenizer import TokenizerConfig
+from kinetoken.training.loop import TrainingConfig
+
+# Short clips: the tokenizer looks back by a few layers of cells only, so what it learns on 9 frames holds for 900.
+# The lengths and sizes take turns, so that images, wide and tall clips are all home ground.
+SHORT_CLIPS = (
+    *(ClipShape(frames=9),) * 3,
+    ClipShape(frames=17),
+    *(ClipShape(frames=9),) * 3,
+    ClipShape(frames=9, height=64, width=96),
+    *(ClipShape(frames=9),) * 2,
+    ClipShape(frames=9, height=96, width=64),
+    ClipShape(frames=1),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerRecipe:
+    training: TrainingConfig
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    batch_clips: int = 8
+    shapes: tuple[ClipShape, ...] = SHORT_CLIPS
+    square_weight: float = 5.0
+
+
+def debug() -> TokenizerRecipe:
+    """Seconds on two cores: shows that everything runs, not that it learns."""
+    return TokenizerRecipe(
+        tokenizer=TokenizerConfig(channels=32, encoder_blocks=1, decoder_blocks=1),
+        batch_clips=2,
+        shapes=(ClipShape(frames=5, height=32, width=32), ClipShape(frames=1, height=32, width=32)),
+        training=TrainingConfig(total_steps=20, warmup_steps=2, log_every=5, sample_every=20, data_workers=0),
+    )
+
+
+def small() -> TokenizerRecipe:
+    """The bundled toybox tokenizer: about half an hour on two CPU cores."""
+    return TokenizerRecipe(
+        tokenizer=TokenizerConfig(quantizer=QuantizerConfig(levels=(8, 5, 5, 5))),
+        batch_clips=4,
+        training=TrainingConfig(
+            total_steps=2800,
+            learning_rate=6e-3,
+            adam_learning_rate=2e-3,
+            weight_decay=0.02,
+            warmup_steps=50,
+            decay=0.5,
+            ema_decay=0.995,
+            sample_every=250,
+            checkpoint_every_seconds=180,
+        ),
+    )
+
+
+def base() -> TokenizerRecipe:
+    """For a GPU: wider and deeper, larger batches."""
+    return TokenizerRecipe(
+        tokenizer=TokenizerConfig(channels=256, encoder_blocks=4, decoder_blocks=8),
+        batch_clips=64,
+        training=TrainingConfig(
+            total_steps=50_000,
+            learning_rate=2e-3,
+            adam_learning_rate=1e-3,
+            weight_decay=0.02,
+            warmup_steps=500,
+            decay=0.5,
+            sample_every=1000,
+            data_workers=8,
+            compile=True,
+        ),
+    )

@@ -1,0 +1,60 @@
+"""What the tokenizer is trained for, and what is watched while it learns."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
+
+
+class ClipBatch(NamedTuple):
+    """frames: uint8 RGB."""
+
+    frames: UInt8[Tensor, "batch frames height width 3"]
+
+
+class ReconstructionObjective(nn.Module):
+    """Reconstruct a clip through its codes: mean absolute plus `square_weight` times mean square error, both per clip.
+
+    The absolute error keeps edges crisp; the square is what PSNR measures.
+    """
+
+    def __init__(self, tokenizer: VideoTokenizer, *, square_weight: float = 5.0) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.square_weight = square_weight
+
+    def forward(self, batch: ClipBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        if batch.frames.dtype != torch.uint8:
+            raise ValueError(f"the tokenizer trains on uint8 frames in [0, 255], found {batch.frames.dtype}")
+        target = batch.frames.float() / 127.5 - 1
+        _, length, height, width, _ = target.shape
+        quantized = self.tokenizer.quantize(target)
+        rebuilt = self.tokenizer.reconstruct(quantized.vectors)[:, :length, :height, :width]
+        error = rebuilt - target
+        loss = error.abs().mean() + self.square_weight * error.square().mean() + quantized.loss
+        return loss, {"psnr": psnr(rebuilt.detach(), target), **codebook_use(quantized.codes, self.tokenizer)}
+
+    def adamw_parameters(self) -> list[nn.Parameter]:
+        """The first and last layers face pixels and codes, not features: AdamW suits them better than Muon."""
+        stacks = (self.tokenizer.encoder, self.tokenizer.decoder)
+        return [layer.weight for stack in stacks for layer in (stack.enter, stack.leave)]
+
+
+def psnr(
+    rebuilt: Float[Tensor, "batch frames height width 3"], target: Float[Tensor, "batch frames height width 3"]
+) -> Float[Tensor, ""]:
+    """Mean over clips of the peak signal-to-noise ratio in dB, for pixels in [-1, 1] (a peak-to-peak range of 2)."""
+    error = (rebuilt.clamp(-1, 1) - target).square().flatten(1).mean(1)
+    return (10 * torch.log10(4 / error.clamp_min(1e-10))).mean()
+
+
+def codebook_use(codes: Int[Tensor, "*cells"], tokenizer: VideoTokenizer) -> dict[str, Float[Tensor, ""]]:
+    """perplexity: exp of the entropy of the codes' frequencies; dead_codes: the share that this batch never uses."""
+    size = tokenizer.config.quantizer.codes
+    counts = torch.bincount(codes.flatten(), minlength=size).float()
+    frequencies = counts / counts.sum()
+    entropy = -(frequencies * frequencies.clamp_min(1e-12).log()).sum()
+    return {"perplexity": entropy.exp(), "dead_codes": (counts == 0).float().mean()}

@@ -1,0 +1,105 @@
+"""Quantizers: vectors to codes and back. vector-quantize-pytorch does the work, always in fp32; here every kind gets the
+same three verbs, and several codebooks of one cell (residual stages) become one integer by mixed radix."""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+Kind = Literal["fsq", "lfq", "bsq", "residual-fsq", "ema-vq"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizerConfig:
+    """kind: fsq (Mentzer et al. 2023), lfq (Yu et al. 2023), bsq (Zhao et al. 2024), residual-fsq or ema-vq (van den
+    Oord et al. 2017). levels: values per axis, for the fsq kinds. bits: code width of lfq, bsq and ema-vq.
+    stages: codebooks of residual-fsq."""
+
+    kind: Kind = "fsq"
+    levels: tuple[int, ...] = (8, 5, 5, 5)
+    bits: int = 10
+    stages: int = 2
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("fsq", "lfq", "bsq", "residual-fsq", "ema-vq"):
+            raise ValueError(f"unknown quantizer {self.kind!r}: choose fsq, lfq, bsq, residual-fsq or ema-vq")
+        if not self.levels or min(self.levels) < 2:
+            raise ValueError(f"every level of a quantizer must be at least 2, found {self.levels}")
+        if not 1 <= self.bits <= 18 or self.stages < 1:
+            raise ValueError(f"a quantizer needs 1 to 18 bits and at least 1 stage, found {self.bits}, {self.stages}")
+
+    @property
+    def codes(self) -> int:
+        """The size of the visual vocabulary."""
+        if self.kind == "fsq":
+            return prod(self.levels)
+        if self.kind == "residual-fsq":
+            return prod(self.levels) ** self.stages
+        return 2**self.bits
+
+    @property
+    def width(self) -> int:
+        """Channels of the vector that becomes one code."""
+        return len(self.levels) if "fsq" in self.kind else min(self.bits, 16) if self.kind == "ema-vq" else self.bits
+
+
+class Quantized(NamedTuple):
+    """vectors: what the decoder sees, with a straight-through gradient; codes: int64; loss: the kind's own, or zero."""
+
+    vectors: Float[Tensor, "*cells width"]
+    codes: Int[Tensor, "*cells"]
+    loss: Float[Tensor, ""]
+
+
+class Quantizer(nn.Module):
+    def __init__(self, config: QuantizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.book = _book(config)
+
+    @torch.autocast("cuda", enabled=False)
+    def forward(self, vectors: Float[Tensor, "*cells width"]) -> Quantized:
+        """Quantize in fp32: half precision loses codes."""
+        rows = vectors.float().reshape(1, -1, vectors.shape[-1])
+        quantized, indices, *rest = self.book(rows)
+        if self.config.kind == "residual-fsq":
+            indices = (indices * self._radix(indices)).sum(-1)
+        loss = rest[0].sum() if rest else rows.new_zeros(())
+        return Quantized(
+            quantized.reshape(vectors.shape).to(vectors.dtype), indices.reshape(vectors.shape[:-1]).long(), loss
+        )
+
+    def lookup(self, codes: Int[Tensor, "*cells"]) -> Float[Tensor, "*cells width"]:
+        """The vectors of codes in [0, config.codes)."""
+        flat = codes.reshape(1, -1)
+        match self.config.kind:
+            case "residual-fsq":
+                stages = flat[..., None] // self._radix(flat) % prod(self.config.levels)
+                vectors = self.book.get_output_from_indices(stages)
+            case "ema-vq":
+                vectors = self.book.get_output_from_indices(flat)
+            case _:
+                vectors = self.book.indices_to_codes(flat)
+        return vectors.reshape(*codes.shape, -1)
+
+    def _radix(self, like: Tensor) -> Int[Tensor, " stages"]:
+        return prod(self.config.levels) ** torch.arange(self.config.stages, device=like.device)
+
+
+def _book(config: QuantizerConfig) -> Any:
+    import vector_quantize_pytorch as vq
+
+    match config.kind:
+        case "fsq":
+            return vq.FSQ(levels=list(config.levels))
+        case "residual-fsq":
+            return vq.ResidualFSQ(levels=list(config.levels), num_quantizers=config.stages)
+        case "lfq" | "bsq":
+            return vq.LFQ(codebook_size=config.codes, dim=config.bits, spherical=config.kind == "bsq")
+        case "ema-vq":
+            return vq.VectorQuantize(
+                dim=config.width, codebook_size=config.codes, kmeans_init=True, threshold_ema_dead_code=2
+            )

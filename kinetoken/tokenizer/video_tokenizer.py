@@ -1,0 +1,129 @@
+"""VideoTokenizer: a clip to a grid of codes, and back."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from math import ceil, log2
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from kinetoken.clip import Clip
+from kinetoken.grid import CellSize, GridShape
+from kinetoken.tokenizer.layers import Stack, blocks_from_frames, frames_from_blocks
+from kinetoken.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """channels: width of every layer. The decoder is deeper than the encoder: encoding happens once, and what the eye
+    sees is made by the decoder."""
+
+    cell: CellSize = field(default_factory=CellSize)
+    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+    channels: int = 128
+    encoder_blocks: int = 2
+    decoder_blocks: int = 4
+
+    def __post_init__(self) -> None:
+        if min(self.channels, self.encoder_blocks, self.decoder_blocks) < 1:
+            raise ValueError(f"a tokenizer needs at least one channel and one block on each side, found {self}")
+
+    @property
+    def values(self) -> int:
+        """Numbers in the pixels of one cell."""
+        return 3 * self.cell.pixels
+
+
+class VideoTokenizer(nn.Module):
+    """Pixels are float32 in [-1, 1], batch x frames x height x width x 3. Codes are int64 in [0, config.quantizer.codes).
+
+    Causal: the codes of a frame do not depend on later frames outside its own block, so that a long video can be
+    encoded and decoded piece by piece (`encode_stream`, `decode_stream`), each piece preceded by as many layers of
+    cells as the network can look back.
+    """
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Stack(config.values, config.channels, config.encoder_blocks, config.quantizer.width)
+        self.quantizer = Quantizer(config.quantizer)
+        self.decoder = Stack(config.quantizer.width, config.channels, config.decoder_blocks, config.values)
+
+    def quantize(self, frames: Float[Tensor, "batch frames height width 3"]) -> Quantized:
+        return self.quantizer(self.encoder(blocks_from_frames(frames, self.config.cell)))
+
+    def reconstruct(self, quantized: Float[Tensor, "batch time rows columns width"]) -> Float[Tensor, "b t h w 3"]:
+        """Pixels of the whole grid, unclamped and uncropped."""
+        return frames_from_blocks(self.decoder(quantized), self.config.cell)
+
+    @torch.inference_mode()
+    def encode(self, frames: Float[Tensor, "batch frames height width 3"]) -> Int[Tensor, "batch time rows columns"]:
+        return self.quantize(frames).codes
+
+    @torch.inference_mode()
+    def decode(self, codes: Int[Tensor, "batch time rows columns"]) -> Float[Tensor, "batch frames height width 3"]:
+        return self.reconstruct(self.quantizer.lookup(codes)).clamp(-1, 1)
+
+    # Clips
+
+    def encode_clip(self, clip: Clip) -> Int[Tensor, "time rows columns"]:
+        return torch.cat(list(self.encode_stream(iter(clip.frames))))
+
+    def decode_clip(
+        self, codes: Int[Tensor, "time rows columns"], *, fps: float, frames: int, height: int, width: int
+    ) -> Clip:
+        """Exactly `frames` x `height` x `width`; the grid may cover more, never less.
+
+        Raises: ValueError if the grid is too small for what was asked.
+        """
+        needed = GridShape.of_clip(frames, height, width, self.config.cell)
+        if any(have < need for have, need in zip(codes.shape, needed.sizes, strict=True)):
+            raise ValueError(
+                f"{frames} frames of {width} x {height} need a grid of {needed}, found {tuple(codes.shape)}"
+            )
+        pixels = np.concatenate(list(self.decode_stream([codes[: needed.time]])))
+        return Clip(frames=np.ascontiguousarray(pixels[:frames, :height, :width]), fps=fps)
+
+    def encode_stream(
+        self, frames: Iterable[UInt8[np.ndarray, "height width 3"]], *, layers: int = 16
+    ) -> Iterator[Int[Tensor, "time rows columns"]]:
+        """Codes of a video of any length in bounded memory, at most `layers` layers of cells at a time."""
+        source = iter(frames)
+        step, reach = self.config.cell.frames, self.config.encoder_blocks
+        past: list[UInt8[np.ndarray, "height width 3"]] = []  # starts with the last frame of a layer
+        while piece := list(islice(source, layers * step if past else 1 + (layers - 1) * step)):
+            codes = self.encode(_pixels(np.stack(past + piece), self.device)[None])[0]
+            yield codes[-ceil(len(piece) / step) :] if past else codes
+            past = (past + piece)[-(1 + reach * step) :]
+
+    def decode_stream(
+        self, codes: Iterable[Int[Tensor, "time rows columns"]], *, layers: int = 16
+    ) -> Iterator[UInt8[np.ndarray, "frames height width 3"]]:
+        """Frames of a grid that arrives in pieces, each piece decoded once it is there."""
+        step, reach = self.config.cell.frames, self.config.decoder_blocks
+        past: Tensor | None = None
+        for piece in (part for whole in codes for part in whole.split(layers)):
+            known = piece if past is None else torch.cat((past, piece))
+            fresh = len(piece) * step - (step - 1 if past is None else 0)
+            yield _bytes(self.decode(known[None].to(self.device))[0, -fresh:])
+            past = known[-reach:]
+
+    @property
+    def device(self) -> torch.device:
+        return self.decoder.leave.weight.device
+
+    def bits_per_pixel(self, frames: int, height: int, width: int) -> float:
+        """Bits of the grid of codes for each pixel of the clip (a pixel is one place of one frame)."""
+        grid = GridShape.of_clip(frames, height, width, self.config.cell)
+        return grid.cells * log2(self.config.quantizer.codes) / (frames * height * width)
+
+
+def _pixels(frames: UInt8[np.ndarray, "*frames 3"], device: torch.device) -> Float[Tensor, "*frames 3"]:
+    return torch.from_numpy(frames).to(device).float() / 127.5 - 1
+
+
+def _bytes(pixels: Float[Tensor, "*frames 3"]) -> UInt8[np.ndarray, "*frames 3"]:
+    return ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()

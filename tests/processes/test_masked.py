@@ -1,0 +1,160 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kinetoken.grid import GridShape
+from kinetoken.processes.masked import (
+    CanvasBatch,
+    MaskedObjective,
+    MaskingConfig,
+    SamplingConfig,
+    _targets,
+    fill_grid,
+    fill_text,
+    training_canvas,
+)
+from kinetoken.processes.orders import halton_ranks
+from kinetoken.tasks import captioning, text_to_video
+from kinetoken.transformer import Transformer, TransformerConfig
+from kinetoken.vocabulary import Vocabulary
+
+CONFIG = TransformerConfig(text_codes=300, visual_codes=50, depth=2, words=12)
+SHAPE = GridShape(time=3, rows=8, columns=8)
+ROW = [10, 11, 12, Vocabulary.END]
+
+
+@pytest.fixture(scope="module")
+def network() -> Transformer:
+    torch.manual_seed(0)
+    network = Transformer(CONFIG).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return network
+
+
+def _batch(count: int = 64) -> CanvasBatch:
+    generator = torch.Generator().manual_seed(1)
+    low, high = CONFIG.vocabulary.text_end, CONFIG.vocabulary.size
+    return CanvasBatch(
+        text=torch.randint(4, 300, (count, 8), generator=generator),
+        grid=torch.randint(low, high, (count, *SHAPE.sizes), generator=generator),
+        seeds=torch.arange(count),
+    )
+
+
+def _codes(network: Transformer, seed: int, **changes: object) -> torch.Tensor:
+    *_, last = fill_grid(network, text_to_video(ROW, SHAPE), seed, SamplingConfig(steps=6, **changes))
+    return last.canvas.grid
+
+
+@pytest.mark.parametrize("order", ["halton", "random", "confidence"])
+def test_sampling_fills_everything_and_touches_nothing_known(network: Transformer, order: str) -> None:
+    empty = text_to_video(ROW, SHAPE)
+    known = torch.rand(empty.grid.shape) < 0.4
+    grid = torch.randint(CONFIG.vocabulary.text_end, CONFIG.vocabulary.size, empty.grid.shape)
+    canvas = replace(empty, grid=torch.where(known, grid, empty.grid), grid_known=known)
+    before = canvas
+    for step in fill_grid(network, canvas, 5, SamplingConfig(steps=5, order=order)):
+        assert (step.canvas.grid[known] == grid[known]).all()
+        fresh = step.canvas.grid_known & ~before.grid_known
+        assert fresh.any() and (step.canvas.grid_known >= before.grid_known).all()
+        assert (step.canvas.grid[before.grid_known] == before.grid[before.grid_known]).all()
+        before = step.canvas
+    assert before.grid_known.all()
+    assert (before.grid >= CONFIG.vocabulary.text_end).all() and (before.grid < CONFIG.vocabulary.size).all()
+
+
+def test_one_seed_one_clip(network: Transformer) -> None:
+    assert (_codes(network, 7) == _codes(network, 7)).all()
+    assert (_codes(network, 7) != _codes(network, 8)).any()
+
+
+def test_no_guidance_is_the_conditional_model_alone(network: Transformer) -> None:
+    """guidance = 1 takes the unguided path; guidance barely above 1 takes the guided one. They must agree."""
+    first = []
+    for guidance in (1.0, 1.0 + 1e-9):
+        step = next(fill_grid(network, text_to_video(ROW, SHAPE), 3, SamplingConfig(steps=2, guidance=guidance)))
+        first.append(step.canvas.grid[step.canvas.grid_known])
+    assert len(first[0]) > 20 and (first[0] == first[1]).all()
+
+
+def test_samples_follow_the_models_distribution() -> None:
+    """A network that says p everywhere must give codes with frequencies p."""
+    network = Transformer(CONFIG).eval()
+    torch.nn.init.zeros_(network.code_out.weight)
+    wanted = torch.linspace(0, 2, 50).softmax(0)
+    network.code_out.bias.data = wanted.log()
+    large = GridShape(time=5, rows=32, columns=32)
+    *_, last = fill_grid(network, text_to_video(ROW, large), 0, SamplingConfig(steps=3, guidance=1.0))
+    found = torch.bincount(last.canvas.grid.flatten() - CONFIG.vocabulary.text_end, minlength=50) / large.cells
+    assert (found - wanted).abs().max() < 0.008  # about four standard deviations
+
+
+@given(unknown=st.integers(1, 3000), steps=st.integers(1, 64))
+def test_every_step_fills_something_and_the_last_fills_the_rest(unknown: int, steps: int) -> None:
+    targets = _targets(unknown, steps)
+    assert targets[-1] == unknown and len(targets) <= steps
+    assert all(after > before for before, after in zip([0, *targets], targets, strict=False))
+
+
+@given(time=st.integers(1, 9), rows=st.integers(1, 20), columns=st.integers(1, 20), seed=st.integers(0, 9))
+@settings(max_examples=30, deadline=None)
+def test_halton_ranks_are_a_permutation(time: int, rows: int, columns: int, seed: int) -> None:
+    shape = GridShape(time=time, rows=rows, columns=columns)
+    ranks = halton_ranks(shape, np.random.default_rng(seed))
+    assert sorted(ranks.flatten()) == list(range(shape.cells))
+
+
+def test_halton_spreads_more_evenly_than_chance() -> None:
+    shape = GridShape(time=5, rows=16, columns=16)
+    rng = np.random.default_rng(0)
+
+    def crowding(ranks: np.ndarray) -> float:
+        """Variance of how many of the first 160 cells fall into each of 16 blocks."""
+        return float((ranks < 160).reshape(5, 4, 4, 4, 4).sum(axis=(0, 2, 4)).var())
+
+    chance = np.mean([crowding(rng.permutation(shape.cells).reshape(shape.sizes)) for _ in range(20)])
+    assert crowding(halton_ranks(shape, rng)) < chance / 3
+
+
+def test_training_hides_by_the_samples_own_seed() -> None:
+    whole, masking = _batch(), MaskingConfig()
+    part = CanvasBatch(*(field[1::2] for field in whole))
+    canvas, half = training_canvas(whole, masking), training_canvas(part, masking)
+    assert (canvas.grid_known[1::2] == half.grid_known).all() and (canvas.text_known[1::2] == half.text_known).all()
+
+
+def test_training_covers_every_job() -> None:
+    canvas = training_canvas(_batch(400), MaskingConfig())
+    text = canvas.text_known.float().mean(1)
+    grid = canvas.grid_known.flatten(1).float().mean(1)
+    assert 0.05 < (text == 0).float().mean() < 0.3  # unconditional
+    assert ((grid == 1) & (text < 1)).float().mean() > 0.05  # captioning
+    assert ((text == 1) & (grid < 0.1)).float().mean() > 0.05  # text-to-video, at its beginning
+    assert (((text < 1) | (grid < 1)).float().mean()) == 1  # always something to learn
+
+
+def test_shares_of_a_batch_give_the_whole_batchs_gradient(network: Transformer) -> None:
+    objective, batch = MaskedObjective(network, MaskingConfig()), _batch(8)
+    loss, _ = objective(batch)
+    halves = [objective(CanvasBatch(*(field[i::2] for field in batch)))[0] for i in range(2)]
+    torch.testing.assert_close(loss, sum(halves) / 2)
+
+
+def test_text_is_written_to_its_end_and_no_further(network: Transformer) -> None:
+    grid = torch.randint(CONFIG.vocabulary.text_end, CONFIG.vocabulary.size, SHAPE.sizes)
+    *_, last = fill_text(network, captioning(grid, 12), 0, temperature=1.0)
+    text = last.canvas.text[0].tolist()
+    assert last.canvas.text_known.all() and Vocabulary.MASK not in text
+    if Vocabulary.END in text:
+        assert set(text[text.index(Vocabulary.END) + 1 :]) <= {Vocabulary.PAD}
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"temperature": -1.0}, {"guidance": float("nan")}])
+def test_impossible_sampling_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        SamplingConfig(**wrong)

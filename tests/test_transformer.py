@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from kinetoken.transformer import Transformer, TransformerConfig, rotate
+
+CONFIG = TransformerConfig(text_codes=300, visual_codes=50, depth=2)
+
+
+@pytest.fixture
+def network() -> Transformer:
+    torch.manual_seed(0)
+    network = Transformer(CONFIG)
+    for parameter in network.parameters():  # the branches start at zero: wake them
+        torch.nn.init.normal_(parameter, std=0.1)
+    return network.eval()
+
+
+def _grid(*sizes: int) -> torch.Tensor:
+    return torch.randint(CONFIG.vocabulary.text_end, CONFIG.vocabulary.size, sizes)
+
+
+@pytest.mark.parametrize("sizes", [(1, 4, 4), (5, 16, 16), (3, 8, 20), (9, 4, 32)])
+def test_any_grid_of_whole_patches_runs(network: Transformer, sizes: tuple[int, int, int]) -> None:
+    words, patches = network(torch.randint(4, 300, (2, 7)), _grid(2, *sizes))
+    places = torch.ones(2, *sizes, dtype=torch.bool)
+    assert network.grid_logits(patches, places).shape == (places.sum(), 50)
+    assert network.text_logits(words).shape == (2, 7, CONFIG.vocabulary.text_end)
+
+
+def test_logits_for_some_places_are_those_of_all_places(network: Transformer) -> None:
+    _, patches = network(torch.randint(4, 300, (2, 7)), _grid(2, 2, 8, 8))
+    some = torch.rand(2, 2, 8, 8) < 0.3
+    everything = network.grid_logits(patches, torch.ones_like(some))
+    torch.testing.assert_close(network.grid_logits(patches, some), everything[some.flatten()])
+
+
+def test_mask_is_never_an_answer(network: Transformer) -> None:
+    assert network.text_logits(torch.randn(3, CONFIG.width))[:, 2].eq(-torch.inf).all()
+
+
+def test_attention_knows_only_relative_places() -> None:
+    """The product of a rotated query and key depends on the distance of their places alone (Su et al. 2021)."""
+    query, key = torch.randn(2, 1, 1, 1, 8)
+    angles = torch.rand(4)
+
+    def turned(x: torch.Tensor, place: float) -> torch.Tensor:
+        return rotate(x, torch.stack(((place * angles).cos(), (place * angles).sin()))[:, None])
+
+    near = (turned(query, 3.0) * turned(key, 5.0)).sum()
+    far = (turned(query, 10.0) * turned(key, 12.0)).sum()
+    torch.testing.assert_close(near, far)
+
+
+def test_a_words_place_does_not_depend_on_the_grid_or_the_texts_length(network: Transformer) -> None:
+    from kinetoken.grid import GridShape
+
+    small = network._rotation(5, GridShape(time=1, rows=4, columns=4))
+    large = network._rotation(9, GridShape(time=5, rows=16, columns=16))
+    torch.testing.assert_close(small[:, :5], large[:, :5])
+
+
+def test_impossible_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="patch"):
+        TransformerConfig(text_codes=300, visual_codes=50, patch=(1, 0, 4))
+    with pytest.raises(ValueError, match="depth"):
+        TransformerConfig(text_codes=300, visual_codes=50, depth=0)
