@@ -111,7 +111,7 @@ def _place(background: Background, voice: _Voice) -> str:
     voice.stated.add("background")
     colours = " to ".join(background.colours)
     if voice.style == "reworded":
-        place = voice.rng.choice((f"on {colours}", f"before a {colours} background"))
+        place = voice.rng.choice((f"on {colours}", f"against a {colours} background"))
     else:
         place = f"on a {colours} background"
     floor = voice.say("floor" if background.floor else "", "background.floor")

@@ -18,6 +18,7 @@ from kinetoken.data.toybox_scene import (
     Actor,
     Background,
     BackgroundColour,
+    Colour,
     Scene,
     Shape,
     Texture,
@@ -89,7 +90,7 @@ def _background(background: Background, camera: CameraPath, *, width: int, heigh
 def _rows(
     background: Background, y: Float[np.ndarray, "views height"], scale: Float[np.ndarray, "views 1"], *, top: float
 ) -> Float[np.ndarray, "views height 3"]:
-    upper, lower = (_rgb(background.colours[i]) for i in (0, -1))
+    upper, lower = (background_rgb(background.colours[i]) for i in (0, -1))
     rows = lower + np.clip(y / top, 0, 1).astype(np.float32)[..., None] * (upper - lower)
     if background.floor:
         covered = np.clip((FLOOR_HEIGHT - y) * scale + 0.5, 0, 1).astype(np.float32)[..., None]
@@ -107,10 +108,15 @@ def _marks(
 
 
 def floor_rgb(background: Background) -> Float[np.ndarray, "3"]:
-    return _away_from(_rgb(background.colours[-1]), FLOOR_TONE)
+    return _away_from(background_rgb(background.colours[-1]), FLOOR_TONE)
 
 
-def _rgb(colour: BackgroundColour) -> Float[np.ndarray, "3"]:
+def dark_tone(colour: Colour) -> tuple[float, ...]:
+    """RGB of the stripes and spots on an actor of this colour."""
+    return tuple(DARK_TONE * level for level in COLOUR_RGB[colour])
+
+
+def background_rgb(colour: BackgroundColour) -> Float[np.ndarray, "3"]:
     return np.array(BACKGROUND_RGB[colour], dtype=np.float32)
 
 
@@ -157,7 +163,9 @@ def _blend(frame: np.ndarray, coverage: np.ndarray, colours: np.ndarray, left: i
     target[...] = target + coverage[inside][..., None] * (patch - target) + np.float32(0.5)
 
 
-def _turn(x: Patch, y: Patch, angle: Float[np.ndarray, "frames"]) -> tuple[Patch, Patch]:
+def _turn(
+    x: Float[np.ndarray, "frames 1 columns"], y: Float[np.ndarray, "frames rows 1"], angle: Float[np.ndarray, "frames"]
+) -> tuple[Patch, Patch]:
     """From the world's axes to the body's, which has turned by `angle` anticlockwise."""
     cos, sin = (part(angle).astype(np.float32)[:, None, None] for part in (np.cos, np.sin))
     return cos * x + sin * y, cos * y - sin * x
@@ -172,7 +180,7 @@ def _texture(actor: Actor, x: Patch, y: Patch, distance: Patch, pixels: Float[np
     if actor.shape != Shape.RING:  # which is too thin for a rim
         pattern = np.maximum(pattern, distance + np.float32(RIM))
     dark = np.clip(0.5 - pattern * pixels, 0, 1)
-    return colour * (1 - (1 - np.float32(DARK_TONE)) * dark)[..., None]
+    return colour + dark[..., None] * (np.array(dark_tone(actor.colour), dtype=np.float32) - colour)
 
 
 def _stripes(y: Patch) -> Patch:

@@ -1,17 +1,17 @@
 """Seed to scene: the plan and the words are drawn first, then places until everything can be seen."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from math import dist
 from random import Random
 from typing import Final, Literal
 
 import numpy as np
+from jaxtyping import Float
 
 from kinetoken.data.toybox_motion import DIRECTION, OUTLINE, Path, camera_path, paths, velocity
-from kinetoken.data.toybox_render import floor_rgb
+from kinetoken.data.toybox_render import background_rgb, dark_tone, floor_rgb
 from kinetoken.data.toybox_scene import (
-    BACKGROUND_RGB,
     COLOUR_RGB,
     FLOOR_HEIGHT,
     GROWTH,
@@ -59,6 +59,8 @@ ROUND: Final = (Shape.BALL, Shape.RING)
 
 CONTRAST: Final = 115.0
 """Least distance in RGB between an actor and what is behind it."""
+DARK_TONE_CONTRAST: Final = 40.0
+"""Likewise of its stripes or spots."""
 OVERHANG: Final = 0.4
 """An actor may leave the view by this many of its radii."""
 PLACE_ATTEMPTS: Final = 12
@@ -139,7 +141,7 @@ def _related_cast(relation: Relation, rng: Random) -> tuple[Actor, ...]:
 
 def _background(cast: tuple[Actor, ...], camera: Camera, rng: Random) -> Background:
     """Colours, and a floor, that every actor stands out from."""
-    clear = [colour for colour in BackgroundColour if _stands_out(cast, BACKGROUND_RGB[colour])]
+    clear = [colour for colour in BackgroundColour if _stands_out(cast, background_rgb(colour))]
     colours = rng.sample(clear, 2 if rng.random() < GRADIENT_SHARE and len(clear) > 1 else 1)
     background = Background(
         colours=tuple(colours),
@@ -149,8 +151,13 @@ def _background(cast: tuple[Actor, ...], camera: Camera, rng: Random) -> Backgro
     return replace(background, floor=background.floor and _stands_out(cast, floor_rgb(background)))
 
 
-def _stands_out(cast: tuple[Actor, ...], rgb: Iterable[float]) -> bool:
-    return all(dist(COLOUR_RGB[actor.colour], tuple(rgb)) >= CONTRAST for actor in cast)
+def _stands_out(cast: tuple[Actor, ...], rgb: Float[np.ndarray, "3"]) -> bool:
+    behind = rgb.tolist()
+    return all(
+        dist(COLOUR_RGB[actor.colour], behind) >= CONTRAST
+        and (actor.texture == Texture.PLAIN or dist(dark_tone(actor.colour), behind) >= DARK_TONE_CONTRAST)
+        for actor in cast
+    )
 
 
 # Places
