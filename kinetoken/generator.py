@@ -25,6 +25,7 @@ from kinetoken.vocabulary import TextCodec
 
 BUNDLED = Path(__file__).parent / "weights"
 MOST_PIXELS = 2**28  # of one generated clip: frames x height x width
+FORMAT = "kinetoken-model"
 CODEC_FILE = "text_codec.json"
 
 
@@ -103,8 +104,8 @@ class Generator:
         Raises: ValueError for an unknown model or device, or a checkpoint that cannot be read.
         """
         folder = _find(model)
-        flat, tensors = load_weights(folder)
-        config = from_flat(ModelConfig, flat)
+        flat, tensors = load_weights(folder, FORMAT)
+        config = from_flat(ModelConfig, {key: value for key, value in flat.items() if key != "format"})
         tokenizer, network = VideoTokenizer(config.tokenizer), Transformer(config.network)
         _load(tokenizer, tensors, "tokenizer.")
         _load(network, tensors, "network.")
@@ -116,10 +117,16 @@ class Generator:
 
     def save(self, folder: Path) -> None:
         """Write config.json, model.safetensors (fp16) and the text codec, to be read by `from_pretrained`."""
+        config = {"format": FORMAT, **to_flat(self.config)}
         tensors = {f"tokenizer.{name}": tensor for name, tensor in self.tokenizer.state_dict().items()}
         tensors |= {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        save_weights(folder, to_flat(self.config), tensors, dtype=torch.float16)
+        save_weights(folder, config, tensors, dtype=torch.float16)
         (folder / CODEC_FILE).write_text(self.codec.to_json())
+
+    def with_sampling(self, **changes: Any) -> "Generator":
+        """The same model with other defaults: steps, guidance, guided, temperature or order; None changes nothing."""
+        config = replace(self.config, sampling=_sampling(self.config.sampling, **changes))
+        return Generator(config, self.tokenizer, self.codec, self.network, str(self.device))
 
     def generate(self, prompt: str, *, seed: int | None = None, **options: Any) -> Clip:
         """The clip that a sentence describes. Options as `stream`."""
@@ -141,7 +148,7 @@ class Generator:
     ) -> Iterator[PartialClip]:
         """Yield a partial clip after every step; the last is the whole clip.
 
-        seed: drawn if None. size: (width, height). fps: how fast the clip plays; what happens in a frame does not change.
+        seed: drawn if None. size: (width, height). fps: how fast the clip plays; the frames stay the same.
         Raises: ValueError, before any work, for an empty or too long prompt, or an impossible size.
         """
         config = self.config

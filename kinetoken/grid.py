@@ -1,4 +1,4 @@
-"""GridShape: how many cells a clip has, and where they are. The causal rule of time is written here and nowhere else."""
+"""GridShape: how many cells a clip has, and where they are. The causal rule of time is written here, nowhere else."""
 
 from dataclasses import dataclass
 from math import ceil

@@ -33,7 +33,7 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         if self.depth < 1 or self.width % self.head_width or self.head_width % 4 or self.head_width < 12:
             raise ValueError(
-                f"width ({self.width}) must be a multiple of head_width ({self.head_width}), that one of 4: change depth"
+                f"width {self.width} must be a multiple of head_width {self.head_width}, and that of 4: change depth"
             )
         if len(self.patch) != 3 or min(self.patch) < 1:
             raise ValueError(f"a patch is (time, rows, columns), each at least 1, found {self.patch}")

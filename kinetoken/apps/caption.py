@@ -26,7 +26,7 @@ class Command:
     temperature: float = 0.0
     """How adventurous the words are: 0 always takes the likeliest."""
 
-    def run(self) -> None:
+    def execute(self) -> None:
         from kinetoken.clip import Clip
 
         clip = Clip.read(self.clip)

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     command = import_module(f"kinetoken.apps.{name}").Command
     try:
-        tyro.cli(command, prog=f"kinetoken {name}", args=rest).run()
+        tyro.cli(command, prog=f"kinetoken {name}", args=rest).execute()
     except ValueError as error:
         return _refuse(f"{name}: {' '.join(str(error).split())}")
     except KeyboardInterrupt:

@@ -51,7 +51,7 @@ class Command:
     """Print a line of JSON for each clip: path, prompt, seed, frames, width, height, fps, steps, seconds, sha256 of the
     codes."""
 
-    def run(self) -> None:
+    def execute(self) -> None:
         from kinetoken.clip import check_writable
 
         if self.count < 1 or self.scale < 1:

@@ -29,14 +29,14 @@ class Command:
     json: bool = False
     """Print the figures as a line of JSON."""
 
-    def run(self) -> None:
+    def execute(self) -> None:
         from kinetoken.clip import check_writable, open_frames
 
         if self.output is not None:
             check_writable(self.output)
         with open_frames(self.clip):
             pass  # refuse what is no video before torch is imported
-        from kinetoken.evaluation.reconstruction import reconstruct_file
+        from kinetoken.evaluation.video_file import reconstruct_file
         from kinetoken.generator import Generator
 
         tokenizer = Generator.from_pretrained(self.model, device=self.device).tokenizer

@@ -38,7 +38,7 @@ class Command:
     scale: int = 1
     """Enlarge what is written by a whole number."""
 
-    def run(self) -> None:
+    def execute(self) -> None:
         from kinetoken.data.toybox import captions, render, sample_scene, scene_to_dict
 
         if self.count < 1:

@@ -1,13 +1,16 @@
 """What `kinetoken train` does: a recipe becomes an objective, batches and a run."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import nn
+from tyro.conf import Positional
 
+from kinetoken.apps.sheets import save_sheet
 from kinetoken.clip import Clip
 from kinetoken.config import from_flat, to_flat
 from kinetoken.data.token_shards import ShardBatches, TokenShard
@@ -51,7 +54,7 @@ def train_tokenizer(recipe: TokenizerRecipe, run: Path, *, seconds: float | None
         for clip, grid in zip(source, codes, strict=True):
             rebuilt = tokenizer.decode_clip(grid, fps=8, frames=frames, height=height, width=width)
             pairs += [Clip(frames=clip.numpy(), fps=8), rebuilt]
-        _save_sheet(pairs, folder / f"step-{step:06d}.png")
+        save_sheet(pairs, folder / f"step-{step:06d}.png")
 
     result = train(
         ReconstructionObjective(tokenizer, square_weight=recipe.square_weight),
@@ -107,7 +110,7 @@ def train_network(
 
     def sheet(objective: nn.Module, step: int, folder: Path) -> None:
         generator = Generator(config, tokenizer, codec, network, str(next(network.parameters()).device))
-        _save_sheet(
+        save_sheet(
             [generator.generate(prompt, seed=seed) for prompt in PROMPTS for seed in range(2)],
             folder / f"step-{step:06d}.png",
         )
@@ -170,11 +173,74 @@ def _turns(counts: Sequence[int]) -> list[int]:
     return [index for _, index in sorted(places)]
 
 
-def _save_sheet(clips: Sequence[Clip], path: Path, *, columns: int = 6, scale: int = 2) -> None:
-    """A row of frames for each clip, evenly spaced in time, two clips beside each other."""
-    rows = []
-    for clip in clips:
-        times = np.linspace(0, len(clip.frames) - 1, columns).round().astype(int)
-        rows.append(np.concatenate([np.pad(frame, ((1, 1), (1, 1), (0, 0))) for frame in clip.frames[times]], axis=1))
-    pairs = [np.concatenate(rows[i : i + 2], axis=1) for i in range(0, len(rows) - len(rows) % 2, 2)]
-    Image.fromarray(np.concatenate(pairs).repeat(scale, 0).repeat(scale, 1)).save(path)
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Train a video tokenizer or a network by a recipe; go on where it stopped if the run is there already.
+
+    kinetoken train tokenizer --recipe small --run runs/tokenizer
+    kinetoken train network --recipe small --tokenizer runs/tokenizer --run runs/network
+    kinetoken generate "a red ball bounces" --model runs/network/model
+
+    Ctrl-C saves and stops; the same command goes on. Metrics are in RUN/metrics.jsonl, pictures in RUN/samples, weights
+    in RUN/model. Under torchrun the work is shared.
+    """
+
+    what: Positional[Literal["tokenizer", "network"]]
+    """Which of the two."""
+    run: Path
+    """The folder of the run; made if it is not there."""
+    recipe: Literal["debug", "small", "base"] = "small"
+    """debug: seconds, to see that all runs. small: a laptop. base: a GPU or several."""
+    tokenizer: Path | None = None
+    """For a network: the run of its tokenizer."""
+    steps: int | None = None
+    """Steps in all, instead of the recipe's. A run that is finished goes on if this is more than it has done."""
+    batch_clips: int | None = None
+    """Clips for each step, instead of the recipe's."""
+    depth: int | None = None
+    """Of a network: the size dial, instead of the recipe's."""
+    minutes: float | None = None
+    """Save and stop after this long."""
+    device: str | None = None
+    """cpu, cuda, …; the best there is if not given."""
+    compile: bool | None = None
+    """Whether to use torch.compile, instead of the recipe's choice."""
+    tensorboard: bool = False
+    """Write metrics for TensorBoard, too."""
+
+    def execute(self) -> None:
+        seconds = None if self.minutes is None else 60 * self.minutes
+        recipe = self._changed(getattr(import_module(f"kinetoken.recipes.{self.what}"), self.recipe)())
+        if self.what == "tokenizer":
+            result = train_tokenizer(recipe, self.run, seconds=seconds)
+        else:
+            if self.tokenizer is None:
+                raise ValueError("a network speaks a tokenizer's codes: name its run with --tokenizer")
+            result = train_network(recipe, self.tokenizer, self.run, seconds=seconds, on_tokenized=_tell_tokenized)
+        if result.leads:
+            state = "finished" if result.finished else "saved; the same command goes on"
+            print(f"{self.run}: step {result.step}, {state}; weights in {self.run / 'model'}")
+
+    def _changed(self, recipe: Any) -> Any:
+        training = {"total_steps": self.steps, "device": self.device, "compile": self.compile}
+        changes: dict[str, Any] = {
+            "training": replace(
+                recipe.training,
+                tensorboard=self.tensorboard,
+                **{name: value for name, value in training.items() if value is not None},
+            )
+        }
+        if self.batch_clips is not None:
+            if self.batch_clips < 1:
+                raise ValueError(f"--batch-clips must be at least 1, found {self.batch_clips}")
+            changes["batch_clips"] = self.batch_clips
+        if self.depth is not None:
+            if self.what == "tokenizer":
+                raise ValueError("--depth is a network's dial; a tokenizer has none")
+            changes["depth"] = self.depth
+        return replace(recipe, **changes)
+
+
+def _tell_tokenized(done: int, total: int) -> None:
+    if done % 1000 == 0 or done == total:
+        print(f"tokenized {done:,} of {total:,} clips", flush=True)

@@ -65,8 +65,8 @@ def write_shard(
 
 
 class ShardBatches:
-    """Batches over shards of several shapes. A pure function of the step: shards take turns in a fixed pattern, each goes
-    through its clips in an order of its own for every epoch, and every clip brings one of its captions.
+    """Batches over shards of several shapes. A pure function of the step: shards take turns in a fixed pattern, each
+    goes through its clips in an order of its own for every epoch, and every clip brings one of its captions.
 
     Within a window of `window` batches of a shard, clips are sorted by the length of their captions, so that rows of
     text are hardly padded.

@@ -22,7 +22,7 @@ from kinetoken.vocabulary import Vocabulary
 
 
 def cosine_schedule(progress: float) -> float:
-    """The share of places filled at `progress` in [0, 1]: slow at first, while little is known (MaskGIT, eq. of 3.3)."""
+    """The share of places filled at `progress` in [0, 1]: slow at first, while little is known (MaskGIT, 3.3)."""
     return 1 - cos(pi / 2 * progress)
 
 
@@ -152,8 +152,9 @@ def _tube(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray, "time 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
     """steps: network evaluations for the grid. guidance: 1 is none, above it the text counts for more than it did in
-    training (Ho and Salimans 2022). guided: the interval of progress in which guidance applies. order: halton and random
-    are known beforehand; confidence asks the network each time. temperature: 1 samples, 0 takes the likeliest."""
+    training (Ho and Salimans 2022). guided: the interval of progress in which guidance applies. order: halton and
+    random are known beforehand; confidence asks the network each time. temperature: 1 samples, 0 takes the likeliest.
+    """
 
     steps: int = 18
     guidance: float = 2.0

@@ -1,5 +1,5 @@
-"""Quantizers: vectors to codes and back. vector-quantize-pytorch does the work, always in fp32; here every kind gets the
-same three verbs, and several codebooks of one cell (residual stages) become one integer by mixed radix."""
+"""Quantizers: vectors to codes and back. vector-quantize-pytorch does the work, always in fp32; here every kind gets
+the same verbs, and several codebooks of one cell (residual stages) become one integer by mixed radix."""
 
 from dataclasses import dataclass
 from math import prod

@@ -38,7 +38,7 @@ class TokenizerConfig:
 
 
 class VideoTokenizer(nn.Module):
-    """Pixels are float32 in [-1, 1], batch x frames x height x width x 3. Codes are int64 in [0, config.quantizer.codes).
+    """Pixels are float32 in [-1, 1], batch x frames x height x width x 3. Codes are int64 in [0, quantizer.codes).
 
     Causal: the codes of a frame do not depend on later frames outside its own block, so that a long video can be
     encoded and decoded piece by piece (`encode_stream`, `decode_stream`), each piece preceded by as many layers of

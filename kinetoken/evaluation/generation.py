@@ -1,0 +1,136 @@
+"""How well a model does what it is asked, measured on toybox, whose every clip can be judged.
+
+Every measurement is a generator of one record for each scene, so that a caller can show progress, stop early and keep
+what it has; `summary` turns records into figures. All of them use held-out scenes: each has a combination of shape,
+colour and motion that no model has been trained on.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kinetoken.clip import Clip
+from kinetoken.data.toybox import GRAVITY, Caption, Motion, Scene, captions, render, sample_scene
+from kinetoken.evaluation.captions import caption_verdict
+from kinetoken.evaluation.judge import fit_gravity, judge
+from kinetoken.evaluation.reconstruction import psnr
+from kinetoken.generator import Generator
+from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
+
+FIRST_SEED = 2**40  # scenes from here on are never trained on, whatever they hold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One scene's outcome. verdict: attribute path to right or wrong; figure: a number, for what is not judged."""
+
+    seed: int
+    text: str
+    verdict: dict[str, bool]
+    figure: float | None = None
+    clip: Clip | None = None
+
+    @property
+    def right(self) -> bool:
+        return all(self.verdict.values())
+
+
+def adherence(generator: Generator, *, count: int, actors: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
+    """Generate from the captions of held-out scenes; the judge says whether each stated attribute is there.
+
+    The caption's style (terse, full, reworded, shuffled) goes round; clip k has seed k.
+    """
+    for number, (scene, caption) in enumerate(_told(count, actors, first_seed)):
+        clip = generator.generate(caption.text, seed=number)
+        yield _judged(clip, scene, caption, first_seed + number)
+
+
+def ceiling(tokenizer: VideoTokenizer, *, count: int, actors: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
+    """As `adherence`, of the rendered truth, tokenized and decoded: what the tokenizer leaves possible."""
+    for number, (scene, caption) in enumerate(_told(count, actors, first_seed)):
+        yield _judged(_through(tokenizer, render(scene)), scene, caption, first_seed + number)
+
+
+def captioning(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
+    """Caption held-out clips of one and of two objects in turn. Each attribute that a full caption states must be said,
+    and nothing else that is false."""
+    for number in range(count):
+        scene = sample_scene(first_seed + number, actors=1 + number % 2, split="held-out")
+        clip = render(scene)
+        text = generator.caption(clip)
+        yield Record(seed=first_seed + number, text=text, verdict=caption_verdict(text, scene), clip=clip)
+
+
+def reconstruction(tokenizer: VideoTokenizer, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
+    """PSNR of held-out clips of 17 frames of 64 x 64, as scenes come: one to three objects."""
+    for number in range(count):
+        clip = render(sample_scene(first_seed + number, split="held-out"))
+        rebuilt = _through(tokenizer, clip)
+        yield Record(seed=first_seed + number, text="", verdict={}, figure=psnr(clip, rebuilt), clip=rebuilt)
+
+
+def gravity(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
+    """Generate single objects that bounce and fit the acceleration of their flight (the figure, as a share of the
+    world's). Right: within 15%."""
+    seeds = (
+        seed
+        for seed in range(first_seed, first_seed + 10_000 * count)
+        if sample_scene(seed, actors=1, split="held-out").actors[0].motion == Motion.BOUNCES
+    )
+    for number, seed in zip(range(count), seeds, strict=False):
+        scene = sample_scene(seed, actors=1, split="held-out")
+        text = captions(scene, seed)[1].text
+        clip = generator.generate(text, seed=number)
+        fitted = fit_gravity(clip, scene)
+        share = None if fitted is None else fitted / GRAVITY
+        verdict = {"gravity": share is not None and abs(share - 1) <= 0.15}
+        yield Record(seed=seed, text=text, verdict=verdict, figure=share, clip=clip)
+
+
+def summary(records: Sequence[Record]) -> dict[str, Any]:
+    """count; clips_right: the share with everything right, and its 95% interval; attributes_right: the share of all
+    attributes; by_attribute: the same for each kind; mean: of the figures."""
+    kinds: dict[str, list[bool]] = defaultdict(list)
+    for record in records:
+        for path, right in record.verdict.items():
+            kinds[path.split(".")[-1] if path.startswith("actors") else path].append(right)
+    result: dict[str, Any] = {"count": len(records)}
+    if kinds:
+        share = float(np.mean([record.right for record in records]))
+        result["clips_right"] = round(share, 4)
+        result["clips_right_95%"] = [round(bound, 4) for bound in wilson(share, len(records))]
+        result["attributes_right"] = round(float(np.mean([right for found in kinds.values() for right in found])), 4)
+        result["by_attribute"] = {kind: round(float(np.mean(found)), 4) for kind, found in sorted(kinds.items())}
+    if figures := [record.figure for record in records if record.figure is not None]:
+        result["mean"] = round(float(np.mean(figures)), 4)
+        result["median"] = round(float(np.median(figures)), 4)
+    return result
+
+
+def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """The interval in which a share lies with 95% confidence (Wilson 1927)."""
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _told(count: int, actors: int, first_seed: int) -> Iterator[tuple[Scene, Caption]]:
+    for number in range(count):
+        scene = sample_scene(first_seed + number, actors=actors, split="held-out")
+        texts = captions(scene, first_seed + number)
+        yield scene, texts[number % len(texts)]
+
+
+def _judged(clip: Clip, scene: Scene, caption: Caption, seed: int) -> Record:
+    shown = judge(clip, scene).shown
+    return Record(
+        seed=seed, text=caption.text, verdict={path: shown[path] for path in sorted(caption.stated)}, clip=clip
+    )
+
+
+def _through(tokenizer: VideoTokenizer, clip: Clip) -> Clip:
+    codes = tokenizer.encode_clip(clip)
+    return tokenizer.decode_clip(codes, fps=clip.fps, frames=len(clip.frames), height=clip.height, width=clip.width)
