@@ -332,9 +332,7 @@ def test_a_caption_reads_like_english():
     scene = Scene(
         actors=(
             Actor(shape=Shape.BALL, colour=Colour.RED, size=Size.BIG, motion=Motion.BOUNCES),
-            Actor(
-                shape=Shape.SQUARE, colour=Colour.BLUE, texture=Texture.STRIPED, motion=Motion.LEFT, speed=Speed.QUICK
-            ),
+            Actor(shape=Shape.STAR, colour=Colour.BLUE, texture=Texture.STRIPED, motion=Motion.LEFT, speed=Speed.QUICK),
         ),
         background=Background(colours=(BackgroundColour.TEAL, BackgroundColour.NAVY), floor=True),
     )
