@@ -113,7 +113,7 @@ class Generator:
             codec = TextCodec.from_json((folder / CODEC_FILE).read_text())
         except OSError as error:
             raise ValueError(f"{folder} has no readable {CODEC_FILE}: {error.strerror}") from None
-        return cls(config, tokenizer, codec, network, _device(device))
+        return cls(config, tokenizer, codec, network, best_device(device))
 
     def save(self, folder: Path) -> None:
         """Write config.json, model.safetensors (fp16) and the text codec, to be read by `from_pretrained`."""
@@ -254,7 +254,11 @@ def _from_hub(name: str) -> Path:
         raise ValueError(f"{name!r} is no folder here, and the hub did not give it: {error}") from None
 
 
-def _device(name: str | None) -> str:
+def best_device(name: str | None = None) -> str:
+    """The device of that name, or the best there is.
+
+    Raises: ValueError if it cannot be used.
+    """
     if name is None:
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

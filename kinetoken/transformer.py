@@ -149,7 +149,7 @@ class Transformer(nn.Module):
             + logits * config.head_code_width * config.visual_codes
         )
 
-    def adamw_parameters(self) -> list[nn.Parameter]:
+    def adamw_parameters(self) -> list[Tensor]:
         """Tables of ids are no linear maps between features: AdamW, not Muon."""
         return [self.embedding.weight, self.word_out.weight, self.code_out.weight]
 

@@ -43,8 +43,8 @@ def train_tokenizer(recipe: TokenizerRecipe, run: Path, *, seconds: float | None
     weights = sum(parameter.numel() for parameter in tokenizer.parameters())
 
     def flops(batch: ClipBatch) -> float:
-        clips, *sizes, _ = batch.frames.shape
-        return 6.0 * weights * clips * GridShape.of_clip(*sizes, recipe.tokenizer.cell).cells
+        clips, length, height, width, _ = batch.frames.shape
+        return 6.0 * weights * clips * GridShape.of_clip(length, height, width, recipe.tokenizer.cell).cells
 
     def sheet(objective: nn.Module, step: int, folder: Path) -> None:
         source = ToyboxClips(batch_clips=6, shapes=recipe.shapes[:1], seed=VALIDATION_SEEDS // 2**32).batch(0).frames
@@ -58,7 +58,9 @@ def train_tokenizer(recipe: TokenizerRecipe, run: Path, *, seconds: float | None
 
     result = train(
         ReconstructionObjective(tokenizer, square_weight=recipe.square_weight),
-        ToyboxClips(batch_clips=recipe.batch_clips, shapes=recipe.shapes, seed=recipe.training.seed),
+        ToyboxClips(
+            batch_clips=recipe.batch_clips, shapes=recipe.shapes, actors=recipe.actors, seed=recipe.training.seed
+        ),
         recipe.training,
         run,
         clips_per_step=recipe.batch_clips,

@@ -80,7 +80,7 @@ class MaskedObjective(nn.Module):
             loss = loss - smoothing * log_likelihood.clamp_min(-100).mean(-1).sum()
         return loss
 
-    def adamw_parameters(self) -> list[nn.Parameter]:
+    def adamw_parameters(self) -> list[Tensor]:
         return self.network.adamw_parameters()
 
 

@@ -29,6 +29,7 @@ class TokenizerRecipe:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     batch_clips: int = 8
     shapes: tuple[ClipShape, ...] = SHORT_CLIPS
+    actors: tuple[int, ...] = (3, 2, 3, 1)  # crowded scenes: background is learned soon, and teaches nothing after that
     square_weight: float = 5.0
 
 

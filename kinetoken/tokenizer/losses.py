@@ -37,7 +37,7 @@ class ReconstructionObjective(nn.Module):
         loss = error.abs().mean() + self.square_weight * error.square().mean() + quantized.loss
         return loss, {"psnr": psnr(rebuilt.detach(), target), **codebook_use(quantized.codes, self.tokenizer)}
 
-    def adamw_parameters(self) -> list[nn.Parameter]:
+    def adamw_parameters(self) -> list[Tensor]:
         """The first and last layers face pixels and codes, not features: AdamW suits them better than Muon."""
         stacks = (self.tokenizer.encoder, self.tokenizer.decoder)
         return [layer.weight for stack in stacks for layer in (stack.enter, stack.leave)]
