@@ -1,8 +1,7 @@
 """Group: this process among those that train together. One process is a group of one."""
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,6 @@ from torch import Tensor
 class Group:
     rank: int = 0
     world: int = 1
-    local_rank: int = 0
 
     @property
     def leads(self) -> bool:
@@ -47,22 +45,17 @@ def choose_device(wanted: str | None, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", local_rank) if device.type == "cuda" and device.index is None else device
 
 
-@contextmanager
-def joined_group(wanted_device: str | None) -> Iterator[tuple[Group, torch.device]]:
-    """The group that torchrun's variables describe (NCCL on CUDA, gloo elsewhere), joined and left again."""
-    group = Group(
-        rank=int(os.environ.get("RANK", 0)),
-        world=int(os.environ.get("WORLD_SIZE", 1)),
-        local_rank=int(os.environ.get("LOCAL_RANK", 0)),
-    )
-    device = choose_device(wanted_device, group.local_rank)
+def join_group(wanted_device: str | None) -> tuple[Group, torch.device]:
+    """The group that torchrun's variables describe (NCCL on CUDA, gloo elsewhere) and this process's device.
+
+    A process joins once and leaves when it exits: the addresses of a group that was left would linger in torchrun's
+    store, and joining a second one would wait for them for ever.
+    """
+    group = Group(rank=int(os.environ.get("RANK", 0)), world=int(os.environ.get("WORLD_SIZE", 1)))
+    device = choose_device(wanted_device, int(os.environ.get("LOCAL_RANK", 0)))
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    ours = group.world > 1 and not dist.is_initialized()
-    if ours:
+    if group.world > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield group, device
-    finally:
-        if ours:
-            dist.destroy_process_group()
+        atexit.register(dist.destroy_process_group)
+    return group, device

@@ -21,14 +21,14 @@ from torch.nn.parallel import DistributedDataParallel
 from kinetoken.config import from_flat, to_flat
 from kinetoken.training.batches import Batches, moved, seed_step, stream
 from kinetoken.training.checkpoint import Checkpoint, fill, load_checkpoint, save_checkpoint, trained_tensors
-from kinetoken.training.distributed import Group, joined_group
-from kinetoken.training.metrics import Line, Meter, MetricsWriter, alarm, check_tensorboard, matmul_peak, means
+from kinetoken.training.distributed import Group, join_group
+from kinetoken.training.metrics import Line, Meter, MetricsWriter, Number, alarm, check_tensorboard, matmul_peak, means
 from kinetoken.training.optimizer import Optimizer
 from kinetoken.training.progress import Progress
 from kinetoken.training.schedule import learning_rate_scale
 from kinetoken.training.weight_average import WeightAverage
 
-Amount = float | Callable[[Any], float]
+Amount = Number | Callable[[Any], Number]
 """A number for each step of the whole group, or a function of one process's batch, to be summed over the group."""
 
 OnSample = Callable[[nn.Module, int, Path], None]
@@ -116,7 +116,7 @@ def train(
     flops_per_step: Amount | None = None,
     on_sample: OnSample | None = None,
     stop_after_steps: int | None = None,
-    stop_after_seconds: float | None = None,
+    stop_after_seconds: Number | None = None,
 ) -> TrainingResult:
     """Train `objective`, in place, until config.total_steps, resuming if `run` holds a checkpoint.
 
@@ -132,7 +132,8 @@ def train(
     if config.tensorboard:
         check_tensorboard()
     deadline = float("inf") if stop_after_seconds is None else monotonic() + stop_after_seconds
-    with joined_group(config.device) as (group, device), _Wish() as wish:
+    group, device = join_group(config.device)
+    with _Wish() as wish:
         state = _resumed(objective.to(device), config, run)
         last = config.total_steps if stop_after_steps is None else state.step + stop_after_steps
         trainer = _Trainer(state, batches, config, group, device, clips_per_step, flops_per_step)

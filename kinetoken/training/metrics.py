@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-Line = dict[str, float]
+Number = int | float
+Line = dict[str, Number]
 
 
 class Sums(NamedTuple):
     """Of some steps of one process: the sum and the count of each metric, and totals (clips, flops, seconds)."""
 
     metrics: dict[str, tuple[float, int]]
-    totals: dict[str, float]
+    totals: dict[str, Number]
 
 
 class Meter:
@@ -27,13 +28,13 @@ class Meter:
 
     def __init__(self) -> None:
         self._metrics: dict[str, list[Tensor]] = defaultdict(list)
-        self._totals: dict[str, float] = defaultdict(float)
+        self._totals: dict[str, Number] = defaultdict(float)
 
     def add(self, metrics: Mapping[str, Tensor]) -> None:
         for name, value in metrics.items():
             self._metrics[name].append(value.detach().float())
 
-    def count(self, **amounts: float) -> None:
+    def count(self, **amounts: Number) -> None:
         for name, amount in amounts.items():
             self._totals[name] += amount
 

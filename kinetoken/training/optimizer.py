@@ -107,30 +107,53 @@ class Optimizer:
         self.learning_rate, self.adam_learning_rate, self.weight_decay = learning_rate, adam_learning_rate, weight_decay
         self.muon, self.adamw = muon, adamw
         self.momentum = {name: torch.zeros_like(weight) for name, weight in muon.items()}
+        self.first = {name: torch.zeros_like(weight) for name, weight in adamw.items()}
+        self.second = {name: torch.zeros_like(weight) for name, weight in adamw.items()}
+        self.steps = {name: weight.new_zeros((), dtype=torch.float32) for name, weight in adamw.items()}
         tables = _embedding_weights(objective)
-        decays = [weight for weight in adamw.values() if weight.ndim >= 2 and id(weight) not in tables]
-        rest = [weight for weight in adamw.values() if weight.ndim < 2 or id(weight) in tables]
-        groups = [{"params": decays, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        groups = [group for group in groups if group["params"]]
-        self._adam = torch.optim.AdamW(groups, betas=ADAM_BETAS, eps=ADAM_EPSILON, fused=True) if groups else None
+        self._decaying = {name for name, weight in adamw.items() if weight.ndim >= 2 and id(weight) not in tables}
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
         """One update from the gradients in `.grad`; `scale` is the schedule's share of both learning rates."""
-        if self._adam is not None:
-            for group in self._adam.param_groups:
-                group["lr"] = scale * self.adam_learning_rate
-            self._adam.step()
-        self._muon_step(scale * self.learning_rate)
+        found = [name for name, weight in self.adamw.items() if weight.grad is not None]
+        rate = scale * self.adam_learning_rate
+        self._adamw_step([name for name in found if name in self._decaying], rate, self.weight_decay)
+        self._adamw_step([name for name in found if name not in self._decaying], rate, 0.0)
+        self._muon_step(
+            [name for name, weight in self.muon.items() if weight.grad is not None], scale * self.learning_rate
+        )
 
-    def _muon_step(self, rate: float) -> None:
-        found = {name: weight.grad for name, weight in self.muon.items() if weight.grad is not None}
-        if not found:
+    def _adamw_step(self, names: list[str], rate: float, decay: float) -> None:
+        """Loshchilov and Hutter 2019, by the kernel of torch.optim.AdamW. The class itself takes two seconds to import
+        a compiler that it does not use."""
+        if not names:
             return
-        names, gradients = list(found), list(found.values())
-        momenta = [self.momentum[name] for name in names]
+        steps = [self.steps[name] for name in names]
+        torch._foreach_add_(steps, 1)
+        torch._fused_adamw_(
+            [self.adamw[name].detach() for name in names],
+            _gradients(self.adamw, names),
+            [self.first[name] for name in names],
+            [self.second[name] for name in names],
+            [],
+            steps,
+            lr=rate,
+            beta1=ADAM_BETAS[0],
+            beta2=ADAM_BETAS[1],
+            weight_decay=decay,
+            eps=ADAM_EPSILON,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def _muon_step(self, names: list[str], rate: float) -> None:
+        """Momentum with Nesterov's look ahead, made orthogonal: all matrices of a shape at once."""
+        if not names:
+            return
+        gradients, momenta = _gradients(self.muon, names), [self.momentum[name] for name in names]
         torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
-        directions = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov: a look one step ahead
+        directions = torch._foreach_lerp(gradients, momenta, MOMENTUM)
         weights = [self.muon[name].detach() for name in names]
         torch._foreach_mul_(weights, 1 - rate * self.weight_decay)
         for where in _same_shape(directions):
@@ -145,41 +168,27 @@ class Optimizer:
             weight.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """Flat and ready for safetensors: momentum.NAME, and for AdamW's first.NAME, second.NAME, steps.NAME."""
-        tensors = {f"momentum.{name}": tensor for name, tensor in self.momentum.items()}
-        for name, weight in self.adamw.items():
-            if known := self._adam_state(weight):
-                tensors |= {f"{ours}.{name}": known[theirs] for ours, theirs in _ADAM_NAMES.items()}
-        return tensors
+        """The state itself, flat: momentum.NAME for Muon's, and first.NAME, second.NAME, steps.NAME for AdamW's."""
+        parts = {"momentum": self.momentum, "first": self.first, "second": self.second, "steps": self.steps}
+        return {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Raises: ValueError if the tensors are not those of these parameters under this choice of optimizer."""
-        possible = {f"momentum.{name}": weight.shape for name, weight in self.muon.items()}
-        for name, weight in self.adamw.items():
-            possible |= {f"first.{name}": weight.shape, f"second.{name}": weight.shape, f"steps.{name}": torch.Size([])}
-        strange = sorted(key for key, tensor in tensors.items() if possible.get(key) != tensor.shape)
-        missing = sorted(key for key in possible if key.startswith("momentum.") and key not in tensors)
+        own = self.state()
+        strange = sorted(key for key, tensor in tensors.items() if key not in own or own[key].shape != tensor.shape)
+        missing = sorted(own.keys() - tensors.keys())
         if strange or missing:
             raise ValueError(
                 f"the saved optimizer is not this one's: unknown {strange[:3]}, missing {missing[:3]}; "
                 "resume with the optimizer and the network the run was started with, or start a new run"
             )
-        for name, momentum in self.momentum.items():
-            momentum.copy_(tensors[f"momentum.{name}"])
-        for name, weight in self.adamw.items():
-            if f"first.{name}" in tensors:
-                assert self._adam is not None
-                self._adam.state[weight] = {
-                    "exp_avg": tensors[f"first.{name}"].to(weight, copy=True),
-                    "exp_avg_sq": tensors[f"second.{name}"].to(weight, copy=True),
-                    "step": tensors[f"steps.{name}"].to(weight.device, torch.float32, copy=True),
-                }
-
-    def _adam_state(self, weight: nn.Parameter) -> dict[str, Tensor]:
-        return {} if self._adam is None else self._adam.state.get(weight, {})
+        for key, tensor in own.items():
+            tensor.copy_(tensors[key])
 
 
-_ADAM_NAMES = {"first": "exp_avg", "second": "exp_avg_sq", "steps": "step"}
+def _gradients(parameters: Mapping[str, nn.Parameter], names: Iterable[str]) -> list[Tensor]:
+    found = [parameters[name].grad for name in names]
+    return [gradient for gradient in found if gradient is not None]
 
 
 def split_parameters(objective: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from kinetoken.training.metrics import Line
+from kinetoken.training.metrics import Line, Number
 
 SECONDS_BETWEEN_LINES = 30.0
 _FIRST = ("loss", "clips_per_second", "share_of_peak", "learning_rate", "gradient_norm")
@@ -72,9 +72,9 @@ def _label(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _shown(name: str, value: float) -> str:
+def _shown(name: str, value: Number) -> str:
     return f"{value:.1%}" if name.startswith("share") else f"{value:.4g}"
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: Number) -> str:
     return str(timedelta(seconds=round(seconds))) if seconds < float("inf") else "?"
