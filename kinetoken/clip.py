@@ -11,6 +11,7 @@ import math
 import os
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -23,7 +24,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from kinetoken.media import BACKGROUND, MAX_PIXELS, RGB_CONVERSION, SHOWN_SIZE, MediaError, PathLike, open_frames
+from kinetoken.media import BACKGROUND, MAX_PIXELS, SHOWN_SIZE, SWSCALE_FLAGS, MediaError, PathLike, open_frames
 
 __all__ = ["FORMATS", "Clip", "ClipWriter", "MediaError", "check_writable", "open_frames", "output_format"]
 
@@ -147,7 +148,7 @@ class VideoFormat:
     container: str
     codecs: tuple[str, ...]
     pixels: str
-    fastest_fps: float = 1000.0
+    fastest_fps: float = 240.0
     widest: int = 16383
     codec_options: dict[str, str] = field(default_factory=dict)
     container_options: dict[str, str] = field(default_factory=dict)
@@ -174,7 +175,7 @@ FORMATS: dict[str, VideoFormat | SheetFormat] = {
         container="mp4",
         codecs=("libx264", "libopenh264"),
         pixels="yuv420p",
-        codec_options={"crf": "17", "preset": "medium"},
+        codec_options={"crf": "16", "chroma_sample_location": "center"},
         container_options={"movflags": "+faststart"},
     ),
     ".webm": VideoFormat(
@@ -212,15 +213,21 @@ def check_writable(path: PathLike) -> Path:
     Raises ValueError when the extension is unknown, the folder is missing or read-only, or something is in the way.
     """
     output_format(path)
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise ValueError(f"the folder {path.parent} does not exist; create it, or save {path.name} elsewhere")
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} exists and is no regular file; choose another name")
-    locked = [place for place in (path.parent, path) if place.exists() and not os.access(place, os.W_OK)]
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise ValueError(f"the folder {target.parent} does not exist; create it, or save {target.name} elsewhere")
+    if os.path.exists(target) and not target.is_file():
+        raise ValueError(f"{path} exists and is not a regular file; choose another name")
+    try:
+        target.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ValueError(f"{path} cannot be a file ({error.strerror}); choose another name") from error
+    locked = [place for place in (target.parent, target) if os.path.exists(place) and not os.access(place, os.W_OK)]
     if locked:
         raise ValueError(f"{locked[0]} is not writable; change its permissions, or save elsewhere")
-    return path
+    return Path(path)
 
 
 class ClipWriter:
@@ -234,7 +241,7 @@ class ClipWriter:
     rate or the size.
     """
 
-    def __init__(self, path: PathLike, *, fps: float | int, width: int, height: int, scale: int = 1) -> None:
+    def __init__(self, path: PathLike, *, fps: float, width: int, height: int, scale: int = 1) -> None:
         self.path = check_writable(path)
         self.fps = _checked_fps(fps)
         self.width, self.height, self.scale = width, height, scale
@@ -258,9 +265,8 @@ class ClipWriter:
             raise ValueError(f"fps is {self.fps:g}; {self.path.suffix} holds {SLOWEST_FPS} to {fastest:g}")
 
     def __enter__(self) -> "ClipWriter":
-        target = self.path.resolve()
         self._written = 0
-        self._temporary = target.with_name(f".{uuid.uuid4().hex}.part")
+        self._temporary = Path(os.path.realpath(self.path)).with_name(f".{uuid.uuid4().hex}.part")
         size = self.width * self.scale, self.height * self.scale
         self._sink = self._format.open(self._temporary, self.fps, *size)
         return self
@@ -278,13 +284,19 @@ class ClipWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         try:
-            if kind is None and not self._written:
-                raise ValueError(f"no frame was written to {self.path}; write at least one")
-            self._sink.close()
             if kind is None:
-                os.replace(self._temporary, self.path.resolve())
+                self._finish()
+            else:
+                with suppress(Exception):
+                    self._sink.close()
         finally:
             self._temporary.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        self._sink.close()
+        if not self._written:
+            raise ValueError(f"no frame was written to {self.path}; write at least one")
+        os.replace(self._temporary, os.path.realpath(self.path))
 
 
 class _SheetSink:
@@ -322,8 +334,9 @@ class _VideoSink:
         self._stream = stream
 
     def add(self, frame: np.ndarray) -> None:
-        padded = np.pad(frame, ((0, self._pad[0]), (0, self._pad[1]), (0, 0)), mode="edge")
-        picture = _ENCODER_PICTURE[self._form.pixels](padded)
+        if any(self._pad):
+            frame = np.pad(frame, ((0, self._pad[0]), (0, self._pad[1]), (0, 0)), mode="edge")
+        picture = _PICTURE[self._form.pixels](frame)
         picture.pts, picture.duration, picture.time_base = self._count, 1, 1 / self._rate
         self._count += 1
         self._container.mux(self._stream.encode(picture))
@@ -339,13 +352,13 @@ def _paletted(frame: np.ndarray) -> Any:
 
     image = Image.fromarray(frame).quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
-    palette = np.zeros((256, 4), np.uint8)
-    palette[:, 0] = 255  # ARGB, opaque
+    palette = np.full((256, 4), 255, np.uint8)  # alpha, red, green, blue
     palette[: len(colours), 1:] = colours
     return VideoFrame.from_ndarray((np.asarray(image), palette), format="pal8")  # type: ignore[arg-type]
 
 
 def _bt709(frame: np.ndarray) -> Any:
+    """YUV 4:2:0 of BT.709 and limited range, as the tags of the stream say."""
     from av import VideoFrame
     from av.video.reformatter import ColorRange, Colorspace
 
@@ -355,7 +368,7 @@ def _bt709(frame: np.ndarray) -> Any:
         dst_colorspace=Colorspace.ITU709,
         src_color_range=ColorRange.JPEG,
         dst_color_range=ColorRange.MPEG,
-        interpolation=RGB_CONVERSION,
+        interpolation=SWSCALE_FLAGS,
     )
 
 
@@ -365,4 +378,4 @@ def _bgra(frame: np.ndarray) -> Any:
     return VideoFrame.from_ndarray(frame).reformat(format="bgra")
 
 
-_ENCODER_PICTURE: dict[str, Callable[[np.ndarray], Any]] = {"pal8": _paletted, "yuv420p": _bt709, "bgra": _bgra}
+_PICTURE: dict[str, Callable[[np.ndarray], Any]] = {"pal8": _paletted, "yuv420p": _bt709, "bgra": _bgra}

@@ -5,6 +5,7 @@ open file and may open no other: a playlist is no video, and a mov that keeps it
 Whatever cannot be read raises MediaError, a ValueError.
 """
 
+import math
 import os
 import re
 import stat
@@ -27,7 +28,7 @@ MAX_PIXELS = 8192 * 8192  # of one frame, checked before it is decoded
 MAX_ANIMATION_PIXELS = 2**33  # of all frames of a gif, webp or png together, for they are decoded twice
 BACKGROUND = 255  # transparent pixels are laid over white
 SHOWN_SIZE = "kinetoken shows {}x{}"  # the comment in an mp4 whose picture was padded to an even size
-RGB_CONVERSION = "BICUBIC"  # how chroma is scaled
+SWSCALE_FLAGS = 0x4 | 0x2000 | 0x4000 | 0x40000  # bicubic, full chroma in and out, accurate rounding
 
 
 class MediaError(ValueError):
@@ -63,8 +64,8 @@ def open_frames(path: PathLike) -> Iterator[FrameStream]:
     """Read a file frame by frame, holding a few frames in memory however long it is.
 
     mp4, mov, mkv, webm and avi; gif, webp and png, animated or not; jpeg and bmp. A still image is one frame at
-    DEFAULT_FPS. A variable frame rate becomes its average: each instant shows the frame whose time is nearest. Frames
-    are turned as their rotation or EXIF tag asks, and transparency is laid over white. Pixels are taken as square.
+    DEFAULT_FPS. A variable frame rate becomes its average: a frame is held until the next begins, and dropped where two
+    meet. Frames are turned as their rotation or EXIF tag asks; transparency is laid over white; pixels are square.
 
     Raises MediaError when the path is no regular file, is of another kind, is damaged, or has frames beyond MAX_PIXELS.
     """
@@ -77,7 +78,7 @@ def open_frames(path: PathLike) -> Iterator[FrameStream]:
             frames = opened.enter_context(closing(_at_constant_rate(shown, fps)))
             first = next(frames, None)
             if first is None:
-                raise MediaError(f"{path} holds no frame that can be decoded; it may be truncated")
+                raise MediaError("holds no frame that can be decoded; it may be truncated")
         height, width = first.shape[:2]
         rest = opened.enter_context(closing(_guarded(path, frames)))
         yield FrameStream(width=width, height=height, fps=fps, frames=chain([first], rest))
@@ -88,45 +89,59 @@ def _clear_errors(path: Path) -> Iterator[None]:
     """Decoders meet hostile bytes with any exception at all; callers meet MediaError alone."""
     try:
         yield
-    except MediaError:
-        raise
+    except MediaError as error:
+        raise MediaError(f"{path} {error}") from error
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise MediaError(f"{path} cannot be read ({reason}); check that it is complete and not damaged") from error
 
 
-def _guarded(path: Path, frames: Iterator[np.ndarray]) -> Generator[np.ndarray]:
+def _guarded(path: Path, frames: Iterator[np.ndarray]) -> Generator[np.ndarray, None, None]:
     with _clear_errors(path):
         yield from frames
 
 
 def _check_regular_file(path: Path) -> None:
     if not path.exists():
-        raise MediaError(f"{path} does not exist; check the path")
+        raise MediaError("does not exist; check the path")
     if not stat.S_ISREG(path.stat().st_mode):
-        raise MediaError(f"{path} is {'a folder' if path.is_dir() else 'not a regular file'}; give one media file")
+        raise MediaError(f"is {'a folder' if path.is_dir() else 'not a regular file'}; give one media file")
 
 
 def _check_pixels(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise MediaError(f"its frames are {width}x{height}, beyond the limit of {MAX_PIXELS} pixels; shrink it first")
+        raise MediaError(f"has frames of {width}x{height}, and {MAX_PIXELS} pixels is the limit; shrink it first")
 
 
-def _at_constant_rate(shown: Iterator[_Shown], fps: float) -> Generator[np.ndarray]:
-    """At each multiple of 1/fps, the frame whose time is nearest: a constant rate passes through unchanged."""
+def _fps(starts: list[float], tick: float, told: float = 0.0) -> float:
+    """Frames per second of frames that start at these seconds, rounded to multiples of `tick`.
+
+    What the file told, or else a whole number, if the rounding explains the difference; the average if it does not.
+    """
+    intervals, span = len(starts) - 1, max(starts, default=0.0) - min(starts, default=0.0)
+    if span <= 0:
+        return told or DEFAULT_FPS
+    average = intervals / span
+    simple = (rate for rate in (told, float(round(average))) if rate and abs(intervals / rate - span) <= 1.5 * tick)
+    return next(simple, average)
+
+
+def _at_constant_rate(shown: Iterator[_Shown], fps: float) -> Generator[np.ndarray, None, None]:
+    """Each frame from the multiple of 1/fps nearest to its start, until the next: a constant rate passes unchanged."""
     emitted, last = 0, None
     for frame in shown:
         if last is None:
             last, origin = frame, frame.start
-        while origin + emitted / fps < (last.start + frame.start) / 2:
+        while emitted < math.floor((frame.start - origin) * fps + 0.5):
             yield last.pixels
             emitted += 1
         last = frame
-    while last is not None and (emitted == 0 or origin + (emitted + 0.5) / fps < last.start + last.seconds):
+    while last is not None and (emitted + 0.5) / fps < last.start - origin + max(last.seconds, 1 / fps):
         yield last.pixels
         emitted += 1
 
 
+_BT709, _UNSPECIFIED = 1, 2  # FFmpeg's numbers for the kinds of YUV
 _DEMUXER_OPTIONS = {
     "protocol_whitelist": "none",
     "enable_drefs": "0",
@@ -137,46 +152,57 @@ _DEMUXER_OPTIONS = {
 
 @contextmanager
 def _open_video(file: BinaryIO, demuxer: str) -> Iterator[_Timed]:
+    with _demuxed(file, demuxer) as (container, stream):
+        packets = (packet for packet in container.demux(stream) if packet.size and packet.pts is not None)
+        starts = [float(packet.pts * stream.time_base) for packet in packets]
+        fps = _fps(starts, float(stream.time_base), told=float(stream.average_rate or 0))
+    with _demuxed(file, demuxer) as (container, stream):
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        yield fps, _video_frames(container, stream, fps)
+
+
+@contextmanager
+def _demuxed(file: BinaryIO, demuxer: str) -> Iterator[tuple[Any, Any]]:
+    """An open container and its main video stream."""
     import av
 
     file.seek(0)
     with av.open(file, "r", format=demuxer, options=_DEMUXER_OPTIONS, metadata_errors="ignore") as container:
         stream: Any = container.streams.best("video")
         if stream is None:
-            raise MediaError("it has no video stream; give a file with pictures")
+            raise MediaError("has no video stream; give a file with pictures")
         _check_pixels(stream.codec_context.width, stream.codec_context.height)
-        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-        rate = float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
-        fps = rate if 0 < rate <= 1000 else DEFAULT_FPS
-        yield fps, _video_frames(container, stream, fps)
+        yield container, stream
 
 
 def _video_frames(container: Any, stream: Any, fps: float) -> Iterator[_Shown]:
-    shown_size = re.fullmatch(SHOWN_SIZE.format(r"(\d+)", r"(\d+)"), container.metadata.get("comment", ""))
+    from av.video.reformatter import VideoReformatter
+
     width, height = stream.codec_context.width, stream.codec_context.height
+    convert = partial(VideoReformatter().reformat, width=width, height=height, interpolation=SWSCALE_FLAGS)
+    kept = _kept_part(width, height, container.metadata.get("comment", ""))
     start = 0.0
     for frame in container.decode(stream):
-        pixels = _video_pixels(frame, width, height)
-        if shown_size and (width - int(shown_size[1]), height - int(shown_size[2])) in {(1, 0), (0, 1), (1, 1)}:
-            pixels = pixels[: int(shown_size[2]), : int(shown_size[1])]
+        pixels = _video_pixels(frame, convert)[kept]
         start = frame.time if frame.time is not None else start
         seconds = float(frame.duration * frame.time_base) if frame.duration else 1 / fps
         yield _Shown(start, seconds, np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90))))
         start += seconds
 
 
-def _video_pixels(frame: Any, width: int, height: int) -> np.ndarray:
-    from av.video.reformatter import Colorspace
+def _kept_part(width: int, height: int, comment: str) -> tuple[slice, slice]:
+    """The rows and columns of a picture without the padding that our own writer says it added."""
+    shown = re.fullmatch(SHOWN_SIZE.format(r"(\d{1,5})", r"(\d{1,5})"), comment)
+    if not shown or not {width - int(shown[1]), height - int(shown[2])} <= {0, 1}:
+        return slice(height), slice(width)
+    return slice(int(shown[2])), slice(int(shown[1]))
 
-    unspecified = frame.colorspace == 2
+
+def _video_pixels(frame: Any, convert: Callable[..., Any]) -> np.ndarray:
+    """H x W x 3. A video that does not say which YUV it uses is BT.709 if it is high definition, BT.601 if not."""
     transparent = any(component.is_alpha for component in frame.format.components)
-    pixels = frame.reformat(
-        width=width,
-        height=height,
-        format="rgba" if transparent else "rgb24",
-        src_colorspace=Colorspace.ITU709 if unspecified and height >= 720 else None,
-        interpolation=RGB_CONVERSION,
-    ).to_ndarray()
+    colours = _BT709 if frame.colorspace == _UNSPECIFIED and frame.height >= 720 else None
+    pixels = convert(frame, format="rgba" if transparent else "rgb24", src_colorspace=colours).to_ndarray()
     return _over_background(pixels) if transparent else pixels
 
 
@@ -185,7 +211,7 @@ def _over_background(rgba: UInt8[np.ndarray, "height width 4"]) -> UInt8[np.ndar
     return ((colour * alpha + BACKGROUND * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-_ANIMATED = {"GIF", "PNG", "WEBP"}
+_TICK = {"GIF": 0.01, "WEBP": 0.001, "PNG": 1e-6}  # what can be animated, and the seconds its delays are rounded to
 
 
 @contextmanager
@@ -194,26 +220,20 @@ def _open_image(file: BinaryIO, name: str) -> Iterator[_Timed]:
     with Image.open(file, formats=[name]) as image:
         _check_pixels(*image.size)
         indices = range(int(getattr(image, "default_image", False)), getattr(image, "n_frames", 1))
-        if name not in _ANIMATED or len(indices) < 2:
+        if name not in _TICK or len(indices) < 2:
             yield DEFAULT_FPS, iter([_Shown(0.0, 1 / DEFAULT_FPS, _image_pixels(image))])
             return
         if len(indices) * image.width * image.height > MAX_ANIMATION_PIXELS:
-            raise MediaError(f"it has {len(indices)} frames of {image.width}x{image.height}; convert it to mp4 first")
+            raise MediaError(f"has {len(indices)} frames of {image.width}x{image.height}; convert it to mp4 first")
         seconds = [_seconds_shown(image, index) for index in indices]
-        yield _average_fps(seconds), _image_frames(image, indices, seconds)
+        fps = _fps(list(accumulate(seconds[:-1], initial=0.0)), _TICK[name])
+        yield fps, _image_frames(image, indices, seconds)
 
 
 def _seconds_shown(image: Image.Image, index: int) -> float:
     image.seek(index)
     image.load()
     return (image.info.get("duration") or 100) / 1000  # browsers too show an unspecified frame for a tenth of a second
-
-
-def _average_fps(seconds: list[float]) -> float:
-    """Frames per second, whole where rounding the delays to hundredths of a second explains the difference."""
-    rate = len(seconds) / sum(seconds)
-    whole = max(1, round(rate))
-    return float(whole) if abs(len(seconds) / whole - sum(seconds)) < 0.02 else rate
 
 
 def _image_frames(image: Image.Image, indices: range, seconds: list[float]) -> Iterator[_Shown]:
@@ -232,8 +252,9 @@ def _image_pixels(image: Image.Image) -> np.ndarray:
 
 
 _Opener = Callable[[BinaryIO], AbstractContextManager[_Timed]]
-_STILL_BRANDS = (b"avi", b"hei", b"hev", b"mif", b"msf")  # HEIF and AVIF pictures, in the box structure of an mp4
-_MAGIC: list[tuple[int, bytes, _Opener]] = [
+_MAGIC: list[tuple[int, bytes, _Opener | None]] = [
+    # HEIF and AVIF pictures live in the boxes of an mp4, but their tiles are not frames.
+    *((4, b"ftyp" + brand, None) for brand in (b"avi", b"hei", b"hev", b"mif", b"msf")),
     *((4, box, partial(_open_video, demuxer="mov")) for box in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
     (0, b"\x1a\x45\xdf\xa3", partial(_open_video, demuxer="matroska")),
     (8, b"AVI ", partial(_open_video, demuxer="avi")),
@@ -246,9 +267,11 @@ _MAGIC: list[tuple[int, bytes, _Opener]] = [
 
 
 def _opener(head: bytes) -> _Opener:
-    """How to open a file that begins with these bytes. Raises MediaError for any other kind of file."""
-    for offset, magic, opener in _MAGIC:
-        if head.startswith(magic, offset) and not head.startswith(tuple(b"ftyp" + brand for brand in _STILL_BRANDS), 4):
-            return opener
-    found = f"starts with {head[:12]!r}" if head else "is empty"
-    raise MediaError(f"it {found}, which is no mp4, mov, mkv, webm, avi, gif, webp, png, jpeg or bmp; convert it first")
+    """How to open a file that begins with these bytes. Raises MediaError when the table above has no answer."""
+    opener = next((opener for offset, magic, opener in _MAGIC if head.startswith(magic, offset)), None)
+    if opener is None:
+        found = f"begins with {head[:12]!r}" if head else "is empty"
+        raise MediaError(
+            f"{found}; it must be mp4, mov, mkv, webm, avi, gif, webp, png, jpeg or bmp, so convert it first"
+        )
+    return opener
