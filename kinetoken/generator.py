@@ -270,6 +270,8 @@ def best_device(name: str | None = None) -> str:
 
 def _load(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
     mine = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    if broken := [name for name, tensor in mine.items() if not tensor.isfinite().all()]:
+        raise ValueError(f"the weights {broken[:3]} are not finite: get the model again")
     try:
         module.load_state_dict(mine)
     except RuntimeError as error:

@@ -9,7 +9,7 @@ CODEC = TextCodec.train(["a red ball bounces while a blue square spins"] * 4, si
 
 def test_ids_of_one_space_do_not_overlap() -> None:
     vocabulary = Vocabulary(text=300, visual=1000)
-    assert Vocabulary.SPECIAL > max(Vocabulary.PAD, Vocabulary.END, Vocabulary.MASK)
+    assert max(Vocabulary.PAD, Vocabulary.END, Vocabulary.MASK) < Vocabulary.SPECIAL
     assert vocabulary.text_end == 304 and vocabulary.size == 1304
 
 

@@ -14,7 +14,7 @@ from kinetoken.apps.sheets import save_sheet
 from kinetoken.clip import Clip
 from kinetoken.config import from_flat, to_flat
 from kinetoken.data.token_shards import ShardBatches, TokenShard
-from kinetoken.data.toybox_clips import VALIDATION_SEEDS, ToyboxClips
+from kinetoken.data.toybox_clips import VALIDATION_SEEDS, ClipShape, ToyboxClips
 from kinetoken.data.toybox_tokens import tokenize_toybox, toybox_codec
 from kinetoken.generator import Generator, ModelConfig
 from kinetoken.grid import GridShape
@@ -47,7 +47,9 @@ def train_tokenizer(recipe: TokenizerRecipe, run: Path, *, seconds: float | None
         return 6.0 * weights * clips * GridShape.of_clip(length, height, width, recipe.tokenizer.cell).cells
 
     def sheet(objective: nn.Module, step: int, folder: Path) -> None:
-        source = ToyboxClips(batch_clips=6, shapes=recipe.shapes[:1], seed=VALIDATION_SEEDS // 2**32).batch(0).frames
+        source = (
+            ToyboxClips(batch_clips=6, shapes=(ClipShape(frames=9),), seed=VALIDATION_SEEDS // 2**32).batch(0).frames
+        )
         codes = tokenizer.encode(source.to(tokenizer.device).float() / 127.5 - 1)
         _, frames, height, width, _ = source.shape
         pairs = []
@@ -63,7 +65,7 @@ def train_tokenizer(recipe: TokenizerRecipe, run: Path, *, seconds: float | None
         ),
         recipe.training,
         run,
-        clips_per_step=recipe.batch_clips,
+        clips_per_step=lambda batch: len(batch.frames),
         flops_per_step=flops,
         on_sample=sheet,
         stop_after_seconds=seconds,

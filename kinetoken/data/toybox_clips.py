@@ -4,26 +4,31 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from kinetoken.data.toybox import render, sample_scene
 from kinetoken.tokenizer.losses import ClipBatch
 
 VALIDATION_SEEDS = 2**40  # scenes from here on are never trained on
+_MOST_SCENES = 4096  # of a step: far more than any batch holds
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipShape:
-    """Frames, height and width of a batch's clips, in pixels."""
+    """Frames, height and width of a batch's clips, in pixels. crop: cut a square window of this side out of each, where
+    most happens."""
 
     frames: int
     height: int = 64
     width: int = 64
+    crop: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToyboxClips:
-    """Endless batches: every step has one shape, in turn, and scenes that no other step has. actors: how many objects
-    the scenes have, in turn; as they come if empty."""
+    """Endless batches: every step has one shape, in turn, and scenes that no other step has. A batch of windows has as
+    many more clips as keep the number of pixels, two from each scene. actors: how many objects the scenes have, in
+    turn; as they come if empty."""
 
     batch_clips: int
     shapes: tuple[ClipShape, ...]
@@ -33,13 +38,32 @@ class ToyboxClips:
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> ClipBatch:
         shape = self.shapes[step % len(self.shapes)]
-        first = self.seed * 2**32 + step * self.batch_clips
-        scenes = [
-            sample_scene(seed, actors=self.actors[seed % len(self.actors)] if self.actors else None)
-            for seed in range(first + rank, first + self.batch_clips, world)
-        ]
+        windows = 1 if shape.crop is None else 2
+        scenes = self.batch_clips * (
+            1 if shape.crop is None else shape.height * shape.width // shape.crop**2 // windows
+        )
+        first = self.seed * 2**32 + step * _MOST_SCENES
         clips = [
-            render(scene, frames=shape.frames, width=shape.width, height=shape.height, fps=self.fps).frames
-            for scene in scenes
+            window
+            for seed in range(first + rank, first + scenes, world)
+            for window in self._windows(seed, shape, windows)
         ]
         return ClipBatch(frames=torch.from_numpy(np.stack(clips)))
+
+    def _windows(self, seed: int, shape: ClipShape, count: int) -> list[UInt8[np.ndarray, "frames height width 3"]]:
+        scene = sample_scene(seed, actors=self.actors[seed % len(self.actors)] if self.actors else None)
+        frames = render(scene, frames=shape.frames, width=shape.width, height=shape.height, fps=self.fps).frames
+        return [frames] if shape.crop is None else liveliest(frames, shape.crop, count, np.random.default_rng(seed))
+
+
+def liveliest(
+    frames: UInt8[np.ndarray, "frames height width 3"], side: int, count: int, rng: np.random.Generator
+) -> list[UInt8[np.ndarray, "frames side side 3"]]:
+    """Of three times as many random windows, the `count` whose pixels vary most: plain background is learned from the
+    first few clips, and teaches nothing after that."""
+    _, height, width, _ = frames.shape
+    corners = zip(
+        rng.integers(0, height - side + 1, 3 * count), rng.integers(0, width - side + 1, 3 * count), strict=True
+    )
+    windows = [frames[:, top : top + side, left : left + side] for top, left in corners]
+    return sorted(windows, key=lambda window: -float(window.std()))[:count]

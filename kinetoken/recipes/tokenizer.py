@@ -11,13 +11,13 @@ from kinetoken.tokenizer.video_tokenizer import TokenizerConfig
 from kinetoken.training.loop import TrainingConfig
 
 # Short clips: the tokenizer looks back by a few layers of cells only, so what it learns on 9 frames holds for 900.
-# The lengths and sizes take turns, so that images, wide and tall clips are all home ground.
+# Windows where something happens, for most of the time; whole clips of every kind take turns, so that none is strange.
 SHORT_CLIPS = (
-    *(ClipShape(frames=9),) * 3,
+    *(ClipShape(frames=9, crop=32),) * 3,
     ClipShape(frames=17),
-    *(ClipShape(frames=9),) * 3,
+    *(ClipShape(frames=9, crop=32),) * 3,
     ClipShape(frames=9, height=64, width=96),
-    *(ClipShape(frames=9),) * 2,
+    *(ClipShape(frames=9, crop=32),) * 2,
     ClipShape(frames=9, height=96, width=64),
     ClipShape(frames=1),
 )

@@ -89,7 +89,7 @@ class VideoTokenizer(nn.Module):
 
     def encode_stream(
         self, frames: Iterable[UInt8[np.ndarray, "height width 3"]], *, layers: int = 16
-    ) -> Iterator[Int[Tensor, "time rows columns"]]:
+    ) -> Iterator[Int[Tensor, "_ rows columns"]]:
         """Codes of a video of any length in bounded memory, at most `layers` layers of cells at a time."""
         source = iter(frames)
         step, reach = self.config.cell.frames, self.config.encoder_blocks
@@ -100,8 +100,8 @@ class VideoTokenizer(nn.Module):
             past = (past + piece)[-(1 + reach * step) :]
 
     def decode_stream(
-        self, codes: Iterable[Int[Tensor, "time rows columns"]], *, layers: int = 16
-    ) -> Iterator[UInt8[np.ndarray, "frames height width 3"]]:
+        self, codes: Iterable[Int[Tensor, "_ rows columns"]], *, layers: int = 16
+    ) -> Iterator[UInt8[np.ndarray, "_ height width 3"]]:
         """Frames of a grid that arrives in pieces, each piece decoded once it is there."""
         step, reach = self.config.cell.frames, self.config.decoder_blocks
         past: Tensor | None = None

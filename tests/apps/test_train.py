@@ -1,0 +1,63 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kinetoken.apps.cli import main
+from kinetoken.apps.doctor import _one_clip, overfit_network, overfit_tokenizer
+from kinetoken.generator import Generator
+
+
+def _weights(run: Path) -> dict[str, torch.Tensor]:
+    newest = max((run / "checkpoints").iterdir())
+    return load_file(newest / "model.safetensors") | {
+        f"average.{name}": tensor for name, tensor in load_file(newest / "average.safetensors").items()
+    }
+
+
+def _train(*arguments: str) -> None:
+    assert main(["train", *arguments, "--recipe", "debug"]) == 0
+
+
+def test_from_nothing_to_a_clip_with_stops_on_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The real commands: train a tokenizer, train a network on its codes, generate. Stopped and resumed, both have the
+    very weights of a run that never stopped."""
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    for run, stops in ((once, ["4"]), (twice, ["2", "4"])):
+        for steps in stops:
+            _train("tokenizer", "--run", str(run), "--steps", steps)
+    assert _weights(once).keys() == _weights(twice).keys()
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    _train("network", "--run", str(first), "--tokenizer", str(once), "--steps", "3")
+    _train("network", "--run", str(second), "--tokenizer", str(once), "--steps", "3")
+    for name, tensor in _weights(first).items():
+        assert (tensor == _weights(second)[name]).all(), name
+    assert (first / "samples").exists()
+    lines = [json.loads(line) for line in (first / "metrics.jsonl").read_text().splitlines()]
+    assert {"loss", "code_loss", "word_loss", "clips_per_second"} <= lines[-1].keys()
+
+    capsys.readouterr()
+    picture = tmp_path / "clip.png"
+    assert main(["generate", "a red ball", "-o", str(picture), "--model", str(first / "model"), "--steps", "2"]) == 0
+    assert picture.exists()
+
+
+def test_doctor_learns_one_clip_by_heart() -> None:
+    """A model that cannot overfit one clip has a bug."""
+    tokenizer, quality, _ = overfit_tokenizer(_one_clip(), torch.device("cpu"))
+    assert quality > 30
+    share, _ = overfit_network(tokenizer, _one_clip(), torch.device("cpu"))
+    assert share == 1.0
+
+
+@pytest.mark.skipif(
+    not (Path(__file__).parents[2] / "kinetoken/weights/toybox/config.json").exists(), reason="no bundled model"
+)
+def test_the_bundled_model_is_whole_and_small() -> None:
+    folder = Path(__file__).parents[2] / "kinetoken/weights/toybox"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 40e6
+    clip = Generator.from_pretrained("toybox").generate("a green star grows", seed=3)
+    assert clip.frames.shape == (17, 64, 64, 3) and clip.frames.std() > 5

@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from kinetoken.generator import Generator, ModelConfig
+from kinetoken.tokenizer.quantizer import QuantizerConfig
+from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+from kinetoken.transformer import Transformer, TransformerConfig
+from kinetoken.vocabulary import TextCodec
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Generator:
+    """A whole model with random weights: it makes noise, by the same rules as a trained one makes clips."""
+    torch.manual_seed(0)
+    codec = TextCodec.train(["a red ball bounces while a blue square spins"], size=280)
+    tokenizer = VideoTokenizer(
+        TokenizerConfig(channels=16, encoder_blocks=2, decoder_blocks=3, quantizer=QuantizerConfig(levels=(4, 4, 4)))
+    )
+    network = Transformer(TransformerConfig(text_codes=codec.size, visual_codes=64, depth=2, words=24))
+    for module in (tokenizer, network):
+        for name, parameter in module.named_parameters():
+            if "norm" not in name:
+                torch.nn.init.normal_(parameter, std=0.2)
+    config = ModelConfig(tokenizer=tokenizer.config, network=network.config, frames=5, width=32, height=32)
+    return Generator(config, tokenizer, codec, network)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny.save(folder)
+    return folder

@@ -1,0 +1,127 @@
+from math import log2
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kinetoken.clip import Clip
+from kinetoken.generator import Generator
+from kinetoken.grid import CellSize, GridShape
+from kinetoken.tokenizer.layers import blocks_from_frames, frames_from_blocks
+from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, psnr
+from kinetoken.tokenizer.quantizer import Quantizer, QuantizerConfig
+from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+
+QUANTIZERS = [
+    QuantizerConfig(kind="fsq", levels=(8, 5, 5, 5)),
+    QuantizerConfig(kind="lfq", bits=8),
+    QuantizerConfig(kind="bsq", bits=8),
+    QuantizerConfig(kind="residual-fsq", levels=(4, 4), stages=3),
+    QuantizerConfig(kind="ema-vq", bits=6),
+]
+
+
+def _clip(frames: int, height: int, width: int, seed: int = 0) -> Clip:
+    pixels = np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
+    return Clip(frames=pixels, fps=8.0)
+
+
+@given(frames=st.integers(1, 12), height=st.integers(1, 20), width=st.integers(1, 20))
+@settings(max_examples=25, deadline=None)
+def test_blocks_are_a_lossless_rearrangement(frames: int, height: int, width: int) -> None:
+    pixels = torch.rand(1, frames, height, width, 3)
+    blocks = blocks_from_frames(pixels, CellSize())
+    assert blocks.shape[1:4] == GridShape.of_clip(frames, height, width, CellSize()).sizes
+    assert (frames_from_blocks(blocks, CellSize())[:, :frames, :height, :width] == pixels).all()
+
+
+@given(frames=st.integers(1, 40), height=st.integers(1, 40), width=st.integers(1, 40))
+@settings(max_examples=25, deadline=None)
+def test_any_size_and_length_in_exactly_that_out(tiny: Generator, frames: int, height: int, width: int) -> None:
+    clip = _clip(frames, height, width)
+    codes = tiny.tokenizer.encode_clip(clip)
+    rebuilt = tiny.tokenizer.decode_clip(codes, fps=8.0, frames=frames, height=height, width=width)
+    assert rebuilt.frames.shape == clip.frames.shape
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 16])
+@pytest.mark.parametrize("frames", [1, 2, 5, 18, 41])
+def test_piece_by_piece_is_the_same_as_at_once(tiny: Generator, frames: int, layers: int) -> None:
+    tokenizer, clip = tiny.tokenizer, _clip(frames, 16, 12)
+    pixels = torch.from_numpy(clip.frames)[None].float() / 127.5 - 1
+    whole = tokenizer.encode(pixels)
+    pieces = torch.cat(list(tokenizer.encode_stream(iter(clip.frames), layers=layers)))
+    assert pieces.shape == whole[0].shape and (pieces == whole[0]).all()
+    at_once = ((tokenizer.decode(whole)[0] + 1) * 127.5).round().byte().numpy()
+    streamed = np.concatenate(list(tokenizer.decode_stream(whole[0].split(2), layers=layers)))
+    assert np.abs(streamed.astype(int) - at_once).max() <= 1
+
+
+def test_the_past_does_not_depend_on_the_future(tiny: Generator) -> None:
+    first, second = _clip(17, 16, 16, seed=1), _clip(17, 16, 16, seed=2)
+    mixed = Clip(frames=np.concatenate((first.frames[:9], second.frames[9:])), fps=8.0)
+    codes, changed = (tiny.tokenizer.encode_clip(clip) for clip in (first, mixed))
+    assert (codes[:3] == changed[:3]).all() and (codes[3:] != changed[3:]).any()
+
+
+@pytest.mark.parametrize("config", QUANTIZERS, ids=lambda config: config.kind)
+def test_codes_look_up_to_what_the_decoder_was_trained_on(config: QuantizerConfig) -> None:
+    torch.manual_seed(0)
+    quantizer = Quantizer(config)
+    vectors = torch.randn(2, 5, 4, 4, config.width, requires_grad=True)
+    quantizer(vectors)  # ema-vq sets out from its first batch
+    quantizer.eval()
+    found = quantizer(vectors)
+    assert found.codes.dtype == torch.int64 and found.codes.shape == (2, 5, 4, 4)
+    assert found.codes.min() >= 0 and found.codes.max() < config.codes
+    torch.testing.assert_close(quantizer.lookup(found.codes), found.vectors, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("config", QUANTIZERS, ids=lambda config: config.kind)
+def test_every_quantizer_lets_a_tokenizer_learn(config: QuantizerConfig) -> None:
+    torch.manual_seed(0)
+    tokenizer = VideoTokenizer(TokenizerConfig(channels=32, encoder_blocks=1, decoder_blocks=1, quantizer=config))
+    objective, batch = ReconstructionObjective(tokenizer), ClipBatch(frames=torch.from_numpy(_smooth())[None])
+    optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=3e-3)
+    seen = []
+    for _ in range(60):
+        loss, metrics = objective(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seen.append(float(metrics["psnr"]))
+    assert seen[-1] > seen[0] + 3
+
+
+def _smooth() -> np.ndarray:
+    t, y, x = np.meshgrid(np.arange(5), np.arange(16), np.arange(16), indexing="ij")
+    return np.stack((x * 15, y * 15, (x + y + t) * 7), axis=-1).astype(np.uint8)
+
+
+def test_quantizing_is_fp32_whatever_comes_in() -> None:
+    config = QuantizerConfig()
+    vectors = torch.randn(1, 64, config.width)
+    assert (Quantizer(config)(vectors).codes == Quantizer(config)(vectors.double()).codes).all()
+    assert Quantizer(config)(vectors.bfloat16()).vectors.dtype == torch.bfloat16
+
+
+def test_psnr_has_its_textbook_value() -> None:
+    target = torch.zeros(2, 1, 4, 4, 3)
+    assert psnr(target + 2 / 255, target).item() == pytest.approx(20 * np.log10(255), abs=1e-4)
+
+
+def test_bits_per_pixel_counts_every_code(tiny: Generator) -> None:
+    assert tiny.tokenizer.bits_per_pixel(17, 64, 64) == pytest.approx(5 * 16 * 16 * log2(64) / (17 * 64 * 64))
+
+
+def test_a_grid_that_is_too_small_is_refused(tiny: Generator) -> None:
+    with pytest.raises(ValueError, match="need a grid"):
+        tiny.tokenizer.decode_clip(torch.zeros(1, 2, 2, dtype=torch.long), fps=8.0, frames=5, height=8, width=8)
+
+
+@pytest.mark.parametrize("wrong", [{"levels": (1, 5)}, {"levels": ()}, {"bits": 40}, {"stages": 0}])
+def test_impossible_quantizers_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        QuantizerConfig(**wrong)
