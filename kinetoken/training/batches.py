@@ -85,7 +85,12 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 
 def _seed_everything(*numbers: int) -> None:
+    """Not by torch.manual_seed: for each kind of device that is not in use, it keeps the seed and a traceback."""
     seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
