@@ -1,10 +1,8 @@
-"""Clip: frames and a rate. The only file that opens media.
+"""Clip: frames and a rate. With media.py, which reads, the only file that opens media.
 
-    Clip.read("in.gif").resize(64, 64).save("out.mp4")      a whole clip, in memory
-    with open_frames("long.mp4") as stream: ...             one frame at a time, any length
-    with ClipWriter("out.webm", fps=8, ...) as writer: ...  likewise, the other way
-
-How files are read is in media.py.
+Clip.read("in.gif").resize(64, 64).save("out.mp4")      a whole clip, in memory
+with open_frames("long.mp4") as stream: ...             one frame at a time, any length
+with ClipWriter("out.webm", fps=8, ...) as writer: ...  likewise, the other way
 """
 
 import math
@@ -93,11 +91,11 @@ class Clip:
     def contact_sheet(self, columns: int | None = None) -> UInt8[np.ndarray, "sheet_height sheet_width 3"]:
         """All frames in reading order on one picture, GAP white pixels apart; one frame is the picture itself.
 
-        columns: frames in a row; by default, what makes the sheet as square as it can be.
+        columns: frames in a row; by default, what leaves the fewest gaps in a sheet that is square or somewhat wider.
         """
         if columns is not None and columns < 1:
-            raise ValueError(f"columns is {columns}; it must be at least 1, or None for a nearly square sheet")
-        columns = min(len(self), columns or math.ceil(math.sqrt(len(self) * self.height / self.width)))
+            raise ValueError(f"columns is {columns}; it must be at least 1, or None to let the sheet choose")
+        columns = min(len(self), columns or self._columns_with_fewest_gaps())
         rows = math.ceil(len(self) / columns)
         down, right = self.height + GAP, self.width + GAP
         sheet = np.full((rows * down - GAP, columns * right - GAP, 3), BACKGROUND, np.uint8)
@@ -105,6 +103,10 @@ class Clip:
             top, left = index // columns * down, index % columns * right
             sheet[top : top + self.height, left : left + self.width] = frame
         return sheet
+
+    def _columns_with_fewest_gaps(self) -> int:
+        square = math.ceil(math.sqrt(len(self) * self.height / self.width))
+        return min(range(square, square * 3 // 2 + 1), key=lambda columns: -len(self) % columns)
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -24,6 +24,8 @@ from PIL import Image, ImageOps
 PathLike = str | os.PathLike[str]
 
 DEFAULT_FPS = 8.0  # of a still image, and of a file that does not say
+FASTEST_FPS = 1000.0  # what a file claims beyond is not believed
+LONGEST_REST = 5.0  # seconds that the last frame is held, however long the file says
 MAX_PIXELS = 8192 * 8192  # of one frame, checked before it is decoded
 MAX_ANIMATION_PIXELS = 2**33  # of all frames of a gif, webp or png together, for they are decoded twice
 BACKGROUND = 255  # transparent pixels are laid over white
@@ -65,7 +67,8 @@ def open_frames(path: PathLike) -> Iterator[FrameStream]:
 
     mp4, mov, mkv, webm and avi; gif, webp and png, animated or not; jpeg and bmp. A still image is one frame at
     DEFAULT_FPS. A variable frame rate becomes its average: a frame is held until the next begins, and dropped where two
-    meet. Frames are turned as their rotation or EXIF tag asks; transparency is laid over white; pixels are square.
+    meet; the last is held for LONGEST_REST seconds at most. Frames are turned as their rotation or EXIF tag asks,
+    transparency is laid over white, and pixels are taken as square.
 
     Raises MediaError when the path is no regular file, is of another kind, is damaged, or has frames beyond MAX_PIXELS.
     """
@@ -120,10 +123,12 @@ def _fps(starts: list[float], tick: float, told: float = 0.0) -> float:
     """
     intervals, span = len(starts) - 1, max(starts, default=0.0) - min(starts, default=0.0)
     if span <= 0:
-        return told or DEFAULT_FPS
-    average = intervals / span
-    simple = (rate for rate in (told, float(round(average))) if rate and abs(intervals / rate - span) <= 1.5 * tick)
-    return next(simple, average)
+        return min(told or DEFAULT_FPS, FASTEST_FPS)
+    average = min(intervals / span, FASTEST_FPS)
+    for rate in (told, float(round(average))):
+        if 0 < rate <= FASTEST_FPS and abs(intervals / rate - span) <= 1.5 * min(tick, 1 / rate):
+            return rate
+    return average
 
 
 def _at_constant_rate(shown: Iterator[_Shown], fps: float) -> Generator[np.ndarray, None, None]:
@@ -136,7 +141,9 @@ def _at_constant_rate(shown: Iterator[_Shown], fps: float) -> Generator[np.ndarr
             yield last.pixels
             emitted += 1
         last = frame
-    while last is not None and (emitted + 0.5) / fps < last.start - origin + max(last.seconds, 1 / fps):
+    while last is not None and (emitted + 0.5) / fps < last.start - origin + max(
+        1 / fps, min(last.seconds, LONGEST_REST)
+    ):
         yield last.pixels
         emitted += 1
 
