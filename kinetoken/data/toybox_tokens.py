@@ -17,6 +17,9 @@ from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 from kinetoken.vocabulary import TextCodec
 
 CLIPS_AT_ONCE = 8
+READ_AS_OFTEN = ("full", "full", "reworded", "shuffled", "terse")
+"""Styles of the captions that a clip is stored with; training picks one at random. The full ones come twice, so that a
+network that captions says all that it sees."""
 
 
 def toybox_codec(ids: int, scenes: int = 4000) -> TextCodec:
@@ -60,7 +63,8 @@ class _Rendered(Dataset[Any]):
         scenes = [sample_scene(seed) for seed in range(first, first + CLIPS_AT_ONCE)]
         shape = self.shape
         frames = [render(s, frames=shape.frames, width=shape.width, height=shape.height).frames for s in scenes]
-        texts = [[caption.text for caption in captions(scene, seed)] for seed, scene in enumerate(scenes, first)]
+        told = [{caption.style: caption.text for caption in captions(s, seed)} for seed, s in enumerate(scenes, first)]
+        texts = [[texts[style] for style in READ_AS_OFTEN] for texts in told]
         return torch.from_numpy(np.stack(frames)), texts
 
 

@@ -50,16 +50,17 @@ def small() -> NetworkRecipe:
     """The bundled toybox model: about two hours on two CPU cores."""
     return NetworkRecipe(
         data=(
-            ClipShare(shape=ClipShape(frames=17), clips=32_000, turns=16),
-            ClipShare(shape=ClipShape(frames=1), clips=2000, turns=1),
-            ClipShare(shape=ClipShape(frames=9), clips=2000, turns=1),
-            ClipShare(shape=ClipShape(frames=33), clips=1000, turns=1),
-            ClipShare(shape=ClipShape(frames=17, height=64, width=96), clips=1000, turns=1),
-            ClipShare(shape=ClipShape(frames=17, height=96, width=64), clips=1000, turns=1),
+            ClipShare(shape=ClipShape(frames=17), clips=12_000, turns=16),
+            ClipShare(shape=ClipShape(frames=1), clips=500, turns=1),
+            ClipShare(shape=ClipShape(frames=9), clips=500, turns=1),
+            ClipShare(shape=ClipShape(frames=33), clips=300, turns=1),
+            ClipShare(shape=ClipShape(frames=17, height=64, width=96), clips=300, turns=1),
+            ClipShare(shape=ClipShape(frames=17, height=96, width=64), clips=300, turns=1),
         ),
+        batch_clips=16,
         training=TrainingConfig(
             total_steps=2000,
-            learning_rate=2e-3,
+            learning_rate=3e-3,
             adam_learning_rate=2e-3,
             weight_decay=0.05,
             warmup_steps=100,

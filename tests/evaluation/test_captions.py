@@ -8,7 +8,7 @@ from kinetoken.evaluation.captions import caption_verdict, read_caption
 
 def test_every_caption_of_every_style_is_read_back() -> None:
     """What a caption states, and nothing else, is found in it, and found true."""
-    for seed in range(600):
+    for seed in range(150):
         scene = sample_scene(seed)
         for caption in captions(scene, seed):
             verdict = caption_verdict(caption.text, scene)
@@ -17,7 +17,7 @@ def test_every_caption_of_every_style_is_read_back() -> None:
 
 
 def test_one_wrong_word_is_one_wrong_attribute() -> None:
-    for seed in range(200):
+    for seed in range(60):
         scene = sample_scene(seed, actors=1)
         colour = next(colour for colour in Colour if colour != scene.actors[0].colour)
         other = replace(scene, actors=(replace(scene.actors[0], colour=colour),))
