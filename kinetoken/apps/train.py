@@ -1,5 +1,7 @@
 """What `kinetoken train` does: a recipe becomes an objective, batches and a run."""
 
+import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -70,8 +72,9 @@ def train_tokenizer(recipe: TokenizerRecipe, run: Path, *, seconds: float | None
         on_sample=sheet,
         stop_after_seconds=seconds,
     )
-    with result.average.swapped_in():
-        save_tokenizer(tokenizer, run / "model")
+    if result.leads:
+        with result.average.swapped_in():
+            save_tokenizer(tokenizer, run / "model")
     return result
 
 
@@ -137,8 +140,9 @@ def train_network(
         on_sample=sheet,
         stop_after_seconds=seconds,
     )
-    with result.average.swapped_in():
-        Generator(config, tokenizer, codec, network).save(run / "model")
+    if result.leads:
+        with result.average.swapped_in():
+            Generator(config, tokenizer, codec, network).save(run / "model")
     return result
 
 
@@ -162,7 +166,10 @@ def _shards(
     for share in data:
         shape = share.shape
         shard = folder / f"{shape.frames}x{shape.height}x{shape.width}-from-{first_seed}-{share.clips}"
-        if not shard.exists():
+        if int(os.environ.get("RANK", "0")) > 0:  # under torchrun, the first process tokenizes for all
+            while not shard.exists():
+                time.sleep(1.0)
+        elif not shard.exists():
             for done in tokenize_toybox(tokenizer, shard, shape=shape, clips=share.clips, first_seed=first_seed):
                 on_tokenized(before + done, total)
         shards.append(TokenShard(shard))

@@ -67,7 +67,7 @@ def small() -> NetworkRecipe:
             decay=0.5,
             ema_decay=0.995,
             sample_every=250,
-            checkpoint_every_seconds=240,
+            checkpoint_every_seconds=240.0,
         ),
     )
 

@@ -57,7 +57,7 @@ def small() -> TokenizerRecipe:
             decay=0.5,
             ema_decay=0.995,
             sample_every=250,
-            checkpoint_every_seconds=180,
+            checkpoint_every_seconds=180.0,
         ),
     )
 
