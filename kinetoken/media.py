@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, chain
+from itertools import accumulate, chain, repeat
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -141,11 +141,9 @@ def _at_constant_rate(shown: Iterator[_Shown], fps: float) -> Generator[np.ndarr
             yield last.pixels
             emitted += 1
         last = frame
-    while last is not None and (emitted + 0.5) / fps < last.start - origin + max(
-        1 / fps, min(last.seconds, LONGEST_REST)
-    ):
-        yield last.pixels
-        emitted += 1
+    if last is not None:
+        end = last.start - origin + max(1 / fps, min(last.seconds, LONGEST_REST))
+        yield from repeat(last.pixels, max(1, math.ceil(end * fps - 0.5)) - emitted)
 
 
 _BT709, _UNSPECIFIED = 1, 2  # FFmpeg's numbers for the kinds of YUV
