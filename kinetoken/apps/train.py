@@ -23,7 +23,7 @@ from kinetoken.grid import GridShape
 from kinetoken.processes.masked import CanvasBatch, MaskedObjective
 from kinetoken.recipes.network import ClipShare, NetworkRecipe
 from kinetoken.recipes.tokenizer import TokenizerRecipe
-from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective
+from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, collapse_warning
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 from kinetoken.training.checkpoint import load_weights, save_weights
 from kinetoken.training.loop import TrainingResult, train
@@ -56,8 +56,8 @@ def train_tokenizer(recipe: TokenizerRecipe, run: Path, *, seconds: float | None
         _, frames, height, width, _ = source.shape
         pairs = []
         for clip, grid in zip(source, codes, strict=True):
-            rebuilt = tokenizer.decode_clip(grid, fps=8, frames=frames, height=height, width=width)
-            pairs += [Clip(frames=clip.numpy(), fps=8), rebuilt]
+            rebuilt = tokenizer.decode_clip(grid, fps=8.0, frames=frames, height=height, width=width)
+            pairs += [Clip(frames=clip.numpy(), fps=8.0), rebuilt]
         save_sheet(pairs, folder / f"step-{step:06d}.png")
 
     result = train(
@@ -70,6 +70,7 @@ def train_tokenizer(recipe: TokenizerRecipe, run: Path, *, seconds: float | None
         clips_per_step=lambda batch: len(batch.frames),
         flops_per_step=flops,
         on_sample=sheet,
+        on_line=lambda line: collapse_warning(line, recipe.tokenizer.quantizer.codes),
         stop_after_seconds=seconds,
     )
     if result.leads:

@@ -58,3 +58,14 @@ def codebook_use(codes: Int[Tensor, "*cells"], tokenizer: VideoTokenizer) -> dic
     frequencies = counts / counts.sum()
     entropy = -(frequencies * frequencies.clamp_min(1e-12).log()).sum()
     return {"perplexity": entropy.exp(), "dead_codes": (counts == 0).float().mean()}
+
+
+def collapse_warning(line: dict[str, float], codes: int) -> str | None:
+    """What to say when the codebook has collapsed: nearly all of it unused, or one code nearly everywhere. The first
+    steps are spared."""
+    if line["step"] < 100 or (line["dead_codes"] < 0.98 and line["perplexity"] > 3):
+        return None
+    return (
+        f"step {line['step']:.0f}: the codebook has collapsed: {line['dead_codes']:.0%} of {codes} codes unused, "
+        f"perplexity {line['perplexity']:.1f}; lower the learning rate, or take fsq"
+    )

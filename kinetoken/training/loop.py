@@ -115,14 +115,15 @@ def train(
     clips_per_step: Amount,
     flops_per_step: Amount | None = None,
     on_sample: OnSample | None = None,
+    on_line: Callable[[Line], str | None] | None = None,
     stop_after_steps: int | None = None,
     stop_after_seconds: Number | None = None,
 ) -> TrainingResult:
     """Train `objective`, in place, until config.total_steps, resuming if `run` holds a checkpoint.
 
     on_sample(objective, step, folder) is called every config.sample_every steps and at the end, with the averaged
-    weights in place, in eval mode, without gradients; the folder is run/samples. flops_per_step: of forward and
-    backward, for the share of the machine's matmul peak. stop_after_steps and stop_after_seconds pause this call: it
+    weights in place, in eval mode, without gradients; the folder is run/samples. on_line(metrics) may return a warning,
+    which is shown. flops_per_step: of forward and backward, for the share of the machine's matmul peak. stop_after_steps and stop_after_seconds pause this call: it
     saves and returns, and the same call later goes on. Ctrl-C and SIGTERM do so too, after the step at hand; a second
     one quits.
 
@@ -140,7 +141,7 @@ def train(
         trainer.run_until(
             min(last, config.total_steps),
             stop=lambda: group.any(wish.made or monotonic() > deadline, device),
-            desk=_Desk(state, config, run, on_sample) if group.leads else None,
+            desk=_Desk(state, config, run, on_sample, on_line) if group.leads else None,
         )
         finished = state.step >= config.total_steps
         return TrainingResult(
@@ -286,8 +287,15 @@ class _Trainer:
 class _Desk:
     """What rank 0 does between steps: it writes metrics, shows progress, saves and samples."""
 
-    def __init__(self, state: _State, config: TrainingConfig, run: Path, on_sample: OnSample | None) -> None:
-        self.state, self.config, self.run, self.on_sample = state, config, run, on_sample
+    def __init__(
+        self,
+        state: _State,
+        config: TrainingConfig,
+        run: Path,
+        on_sample: OnSample | None,
+        on_line: Callable[[Line], str | None] | None,
+    ) -> None:
+        self.state, self.config, self.run, self.on_sample, self.on_line = state, config, run, on_sample, on_line
         self.saved_at = monotonic()
 
     @contextmanager
@@ -303,6 +311,8 @@ class _Desk:
         step, config = self.state.step, self.config
         if line is not None:
             self.writer.write(line)
+            if self.on_line is not None and (warning := self.on_line(line)):
+                self.progress.note(warning)
         self.progress.update(step, line)
         late = 0 < config.checkpoint_every_seconds <= monotonic() - self.saved_at
         if ends or late or _due(step, config.checkpoint_every_steps):

@@ -10,7 +10,7 @@ from kinetoken.clip import Clip
 from kinetoken.generator import Generator
 from kinetoken.grid import CellSize, GridShape
 from kinetoken.tokenizer.layers import blocks_from_frames, frames_from_blocks
-from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, psnr
+from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, collapse_warning, psnr
 from kinetoken.tokenizer.quantizer import Quantizer, QuantizerConfig
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
@@ -125,3 +125,21 @@ def test_a_grid_that_is_too_small_is_refused(tiny: Generator) -> None:
 def test_impossible_quantizers_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         QuantizerConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("line", "alarmed"),
+    [
+        ({"step": 500, "dead_codes": 0.4, "perplexity": 300.0}, False),
+        ({"step": 500, "dead_codes": 0.995, "perplexity": 5.0}, True),
+        ({"step": 500, "dead_codes": 0.5, "perplexity": 1.2}, True),
+        ({"step": 5, "dead_codes": 0.995, "perplexity": 1.2}, False),
+    ],
+)
+def test_a_collapsed_codebook_is_told(line: dict[str, float], alarmed: bool) -> None:
+    assert (collapse_warning(line, 1000) is not None) == alarmed
+
+
+def test_pixels_of_the_wrong_range_are_refused(tiny: Generator) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        ReconstructionObjective(tiny.tokenizer)(ClipBatch(frames=torch.rand(1, 1, 8, 8, 3)))
