@@ -12,12 +12,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from kinetoken.data.token_shards import write_shard
 from kinetoken.data.toybox import captions, render, sample_scene
+from kinetoken.data.toybox_captions import Style
 from kinetoken.data.toybox_clips import ClipShape
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 from kinetoken.vocabulary import TextCodec
 
 CLIPS_AT_ONCE = 8
-READ_AS_OFTEN = ("full", "full", "reworded", "shuffled", "terse")
+READ_AS_OFTEN: tuple[Style, ...] = ("full", "full", "reworded", "shuffled", "terse")
 """Styles of the captions that a clip is stored with; training picks one at random. The full ones come twice, so that a
 network that captions says all that it sees."""
 

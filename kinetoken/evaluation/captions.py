@@ -83,7 +83,7 @@ def _cut(text: str, pattern: str) -> tuple[str, str]:
 def _phrases() -> list[tuple[str, str, str]]:
     """(phrase, kind, word), the longest phrases first, so that "circles around" is no circle."""
     kinds: dict[str, type[StrEnum]] = {**_KINDS, "relation": Relation}
-    found = [
+    found: list[tuple[str, str, str]] = [
         (phrase, kind, word) for kind, words in kinds.items() for word in words if word for phrase in sayings(word)
     ]
     found += [(link, "and", link) for link in ("and", "while", ",")]

@@ -122,10 +122,10 @@ def train(
     """Train `objective`, in place, until config.total_steps, resuming if `run` holds a checkpoint.
 
     on_sample(objective, step, folder) is called every config.sample_every steps and at the end, with the averaged
-    weights in place, in eval mode, without gradients; the folder is run/samples. on_line(metrics) may return a warning,
-    which is shown. flops_per_step: of forward and backward, for the share of the machine's matmul peak. stop_after_steps and stop_after_seconds pause this call: it
-    saves and returns, and the same call later goes on. Ctrl-C and SIGTERM do so too, after the step at hand; a second
-    one quits.
+    weights in place, in eval mode, without gradients; the folder is run/samples. on_line(metrics) may return a
+    warning, which is shown. flops_per_step: of forward and backward, for the share of the machine's matmul peak.
+    stop_after_steps and stop_after_seconds pause this call: it saves and returns, and the same call later goes on.
+    Ctrl-C and SIGTERM do so too, after the step at hand; a second one quits.
 
     Raises: ValueError if the checkpoint is damaged or another network's; FloatingPointError if the loss or the gradient
     is not finite, in which case nothing is saved over the last good checkpoint.

@@ -46,6 +46,10 @@ class Progress:
     def saved(self, step: int) -> None:
         self._saved_step = step
 
+    def note(self, message: str) -> None:
+        """A message that stays on the screen."""
+        self._console.print(message, markup=False, highlight=False)
+
     @property
     def seconds_left(self) -> float:
         """At the pace since this call began, samples and checkpoints included."""
