@@ -166,7 +166,8 @@ def overfit_network(
         text = torch.tensor([row] * copies).to(device)
         for step in range(most_steps):
             seeds = torch.arange(step * copies, (step + 1) * copies)
-            yield CanvasBatch(text=text, grid=grid.expand(copies, -1, -1, -1), seeds=seeds)
+            several = grid.expand(copies, -1, -1, -1)
+            yield CanvasBatch(text=text, grid=several, seeds=seeds, captioning=torch.zeros(copies, dtype=torch.bool))
 
     share = 0.0
     for step, _ in enumerate(_learn(MaskedObjective(network, MaskingConfig()), batches()), start=1):

@@ -132,6 +132,7 @@ def train_network(
             vocabulary=network.config.vocabulary,
             batch_clips=recipe.batch_clips,
             words=recipe.words,
+            captioning=recipe.captioning,
             seed=recipe.training.seed,
         ),
         recipe.training,

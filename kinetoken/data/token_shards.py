@@ -69,7 +69,8 @@ class ShardBatches:
     goes through its clips in an order of its own for every epoch, and every clip brings one of its captions.
 
     Within a window of `window` batches of a shard, clips are sorted by the length of their captions, so that rows of
-    text are hardly padded.
+    text are hardly padded. A share of the batches is there for captioning: their rows have the full length, which says
+    nothing of the text's.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class ShardBatches:
         vocabulary: Vocabulary,
         batch_clips: int,
         words: int,
+        captioning: float = 0.15,
         seed: int = 0,
         window: int = 16,
     ) -> None:
@@ -88,7 +90,8 @@ class ShardBatches:
         if any(len(shard) < batch_clips for shard in shards):
             raise ValueError(f"every shard needs at least one batch of {batch_clips} clips: tokenize more clips")
         self.shards, self.turns, self.codec, self.vocabulary = list(shards), list(turns), codec, vocabulary
-        self.batch_clips, self.words, self.seed, self.window = batch_clips, words, seed, window
+        self.batch_clips, self.words, self.captioning = batch_clips, words, captioning
+        self.seed, self.window = seed, window
         self._rows: dict[str, list[int]] = {}
         self._windows: dict[int, tuple[int, list[list[tuple[int, str]]]]] = {}
 
@@ -97,15 +100,18 @@ class ShardBatches:
         visit = step // len(self.turns) * self.turns.count(which) + self.turns[: step % len(self.turns)].count(which)
         members = self._window(which, visit // self.window)[visit % self.window]
         rows = [self._ids(caption) for _, caption in members]
-        length = min(self.words, -(-max(map(len, rows)) // 4) * 4)
+        rng = np.random.default_rng((self.seed, step))
+        captioning = rng.random() < self.captioning
+        length = self.words if captioning else min(self.words, -(-max(map(len, rows)) // 4) * 4)
         text = [(row + [Vocabulary.PAD] * length)[:length] for row in rows]
         grids = np.stack([self.shards[which].codes[clip] for clip, _ in members]).astype(np.int64)
-        seeds = np.random.default_rng((self.seed, step)).integers(0, 2**62, len(members))
+        seeds = rng.integers(0, 2**62, len(members))
         mine = slice(rank, None, world)
         return CanvasBatch(
             text=torch.tensor(text)[mine],
             grid=torch.from_numpy(grids + self.vocabulary.text_end)[mine],
             seeds=torch.from_numpy(seeds)[mine],
+            captioning=torch.full((len(members),), captioning)[mine],
         )
 
     def _window(self, which: int, number: int) -> list[list[tuple[int, str]]]:

@@ -30,19 +30,21 @@ def cosine_schedule(progress: float) -> float:
 
 
 class CanvasBatch(NamedTuple):
-    """Complete canvases of one shape, and a seed for each, from which everything random about it follows."""
+    """Complete canvases of one shape; a seed for each, from which everything random about it follows; and whether it is
+    there to learn captioning. Rows of text to be written must not betray how long the text is."""
 
     text: Int[Tensor, "batch words"]
     grid: Int[Tensor, "batch time rows columns"]
     seeds: Int[Tensor, " batch"]
+    captioning: Bool[Tensor, " batch"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskingConfig:
-    """Chances of what a training canvas is laid out for; the remainder is text-to-video, with all of the text known."""
+    """unconditional: how often the text is wholly hidden, where the canvas is not there for captioning; else all of the
+    text is known."""
 
-    captioning: float = 0.15
-    unconditional: float = 0.10
+    unconditional: float = 0.12
     text_weight: float = 0.5  # of a word's cross-entropy against a code's
     label_smoothing: float = 1e-4  # MAGVIT
 
@@ -88,7 +90,8 @@ def training_canvas(batch: CanvasBatch, masking: MaskingConfig) -> Canvas:
     """Hide a part of each canvas, by its own seed."""
     shape = GridShape(time=batch.grid.shape[1], rows=batch.grid.shape[2], columns=batch.grid.shape[3])
     layouts = [
-        _training_layout(np.random.default_rng(int(seed)), batch.text.shape[1], shape, masking) for seed in batch.seeds
+        _training_layout(np.random.default_rng(int(seed)), batch.text.shape[1], shape, masking, bool(captioning))
+        for seed, captioning in zip(batch.seeds, batch.captioning, strict=True)
     ]
     return Canvas(
         text=batch.text,
@@ -99,14 +102,13 @@ def training_canvas(batch: CanvasBatch, masking: MaskingConfig) -> Canvas:
 
 
 def _training_layout(
-    rng: np.random.Generator, words: int, shape: GridShape, masking: MaskingConfig
+    rng: np.random.Generator, words: int, shape: GridShape, masking: MaskingConfig, captioning: bool
 ) -> tuple[Bool[np.ndarray, " words"], Bool[np.ndarray, "time rows columns"]]:
     """(known words, known cells) of one training canvas."""
-    draw = rng.random()
-    if draw < masking.captioning:
+    if captioning:
         everything = np.ones(shape.sizes, dtype=bool)
         return _known_words(rng, words), everything if rng.random() < 0.7 else _known_cells(rng, shape)
-    if draw < masking.captioning + masking.unconditional:
+    if rng.random() < masking.unconditional:
         return np.zeros(words, dtype=bool), _known_cells(rng, shape)
     return np.ones(words, dtype=bool), _known_cells(rng, shape)
 

@@ -29,6 +29,7 @@ class NetworkRecipe:
     text_ids: int = 512
     words: int = 48
     batch_clips: int = 32
+    captioning: float = 0.15  # of all batches
     masking: MaskingConfig = field(default_factory=MaskingConfig)
 
 

@@ -43,6 +43,7 @@ def _batch(count: int = 64) -> CanvasBatch:
         text=torch.randint(4, 300, (count, 8), generator=generator),
         grid=torch.randint(low, high, (count, *SHAPE.sizes), generator=generator),
         seeds=torch.arange(count),
+        captioning=torch.arange(count) % 5 == 0,
     )
 
 

@@ -1,0 +1,93 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kinetoken.data.token_shards import ShardBatches, TokenShard, write_shard
+from kinetoken.data.toybox_clips import ClipShape, ToyboxClips, liveliest
+from kinetoken.vocabulary import TextCodec, Vocabulary
+
+CODEC = TextCodec.train(["a red ball bounces"], 280)
+VOCABULARY = Vocabulary(text=CODEC.size, visual=64)
+
+
+def _shard(folder: Path, clips: int, time: int) -> TokenShard:
+    rng = np.random.default_rng(time)
+    grids = rng.integers(0, 64, (clips, time, 4, 4))
+    pairs = [(grid, [f"ball {k}", f"a red ball bounces {'again ' * (k % 5)}{k}"]) for k, grid in enumerate(grids)]
+    assert list(write_shard(folder, pairs, count=clips, visual_codes=64)) == list(range(1, clips + 1))
+    return TokenShard(folder)
+
+
+@pytest.fixture
+def batches(tmp_path: Path) -> ShardBatches:
+    shards = [_shard(tmp_path / "long", 40, 3), _shard(tmp_path / "image", 10, 1)]
+    return ShardBatches(
+        shards, turns=[0, 1, 0], codec=CODEC, vocabulary=VOCABULARY, batch_clips=4, words=32, captioning=0.3, window=3
+    )
+
+
+def test_a_batch_is_a_pure_function_of_its_step(batches: ShardBatches) -> None:
+    forwards = [batches.batch(step) for step in range(12)]
+    backwards = [batches.batch(step) for step in reversed(range(12))][::-1]
+    for first, second in zip(forwards, backwards, strict=True):
+        assert all((a == b).all() for a, b in zip(first, second, strict=True))
+
+
+def test_ranks_share_the_batch(batches: ShardBatches) -> None:
+    whole, parts = batches.batch(5), [batches.batch(5, rank, 2) for rank in range(2)]
+    for field, first, second in zip(whole, *parts, strict=True):
+        assert (torch.stack((first, second), dim=1).flatten(0, 1) == field).all()
+
+
+def test_shapes_take_turns_and_every_clip_comes_once_an_epoch(batches: ShardBatches) -> None:
+    steps = [batches.batch(step) for step in range(30)]
+    assert [batch.grid.shape[1] for batch in steps[:6]] == [3, 1, 3, 3, 1, 3]
+    long = [tuple(grid.flatten().tolist()) for batch in steps if batch.grid.shape[1] == 3 for grid in batch.grid]
+    assert set(Counter(long[:40]).values()) == {1} and set(Counter(long).values()) == {2}
+
+
+def test_rows_to_be_written_do_not_betray_their_length(batches: ShardBatches) -> None:
+    steps = [batches.batch(step) for step in range(40)]
+    lengths = {bool(batch.captioning.any()): set() for batch in steps}
+    for batch in steps:
+        assert batch.captioning.all() or not batch.captioning.any()
+        assert (batch.text == Vocabulary.END).sum(1).eq(1).all()
+        lengths[bool(batch.captioning.any())].add(batch.text.shape[1])
+    assert lengths[True] == {32} and max(lengths[False]) < 32 and all(length % 4 == 0 for length in lengths[False])
+
+
+def test_codes_are_of_the_one_vocabulary(batches: ShardBatches) -> None:
+    grid = batches.batch(0).grid
+    assert grid.min() >= VOCABULARY.text_end and grid.max() < VOCABULARY.size
+
+
+def test_a_shard_that_was_cut_short_is_not_there(tmp_path: Path) -> None:
+    grid = np.zeros((1, 4, 4), dtype=np.int64)
+    writing = write_shard(tmp_path / "shard", [(grid, ["a"])] * 3, count=3, visual_codes=64)
+    next(writing)
+    writing.close()
+    assert not (tmp_path / "shard").exists()
+    with pytest.raises(ValueError, match="at least one batch"):
+        ShardBatches(
+            [_shard(tmp_path / "few", 2, 1)], turns=[0], codec=CODEC, vocabulary=VOCABULARY, batch_clips=4, words=32
+        )
+
+
+def test_windows_are_where_something_happens() -> None:
+    frames = np.zeros((3, 64, 64, 3), dtype=np.uint8)
+    frames[:, 10:20, 40:50] = np.random.default_rng(0).integers(0, 256, (3, 10, 10, 3))
+    chosen = liveliest(frames, 32, 2, np.random.default_rng(1))
+    assert [window.shape for window in chosen] == [(3, 32, 32, 3)] * 2
+    assert chosen[0].std() >= chosen[1].std() > 0
+
+
+def test_a_batch_of_windows_has_as_many_pixels_as_one_of_clips() -> None:
+    shapes = (ClipShape(frames=5), ClipShape(frames=5, crop=32))
+    clips = ToyboxClips(batch_clips=2, shapes=shapes)
+    whole, windows = clips.batch(0).frames, clips.batch(1).frames
+    assert whole.shape == (2, 5, 64, 64, 3) and windows.shape == (8, 5, 32, 32, 3)
+    halves = [clips.batch(1, rank, 2).frames for rank in range(2)]
+    assert sum(len(half) for half in halves) == 8
