@@ -1,0 +1,199 @@
+"""How an actor moves: every motion at every speed, as the toybox computes it, is laid over its track.
+
+A motion changes one thing of an actor: its place, its radius, its angle or its presence. The cost of a motion is the
+sum of the four misfits, each the mean over frames of a squared difference in units of what a lossy clip is off by,
+and capped, so that a few bad frames cannot decide.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Complex, Float
+
+from kinetoken.data.toybox import Actor, Background, Colour, Motion, Path, Scene, Shape, Size, Speed, paths
+from kinetoken.data.toybox_motion import DIRECTION, WRAP_MARGIN
+from kinetoken.data.toybox_scene import HAS_SPEED, ORBIT_RADIUS
+from kinetoken.evaluation.judge_looks import ANGLES
+
+Times = Float[np.ndarray, "frames"]
+Kind = tuple[Motion, Speed]
+
+PLACE_ERROR: Final = 0.015
+"""World units: one pixel at 64 x 64."""
+RADIUS_ERROR: Final = 0.1
+"""Of a radius, relatively."""
+ANGLE_ERROR: Final = 0.04
+"""Share of a patch that a wrong angle leaves unexplained beyond the right one."""
+CAP: Final = 9.0
+"""The most that one misfit of one frame can cost."""
+FAR: Final = 1e4
+"""View size, in world units, in which movers never wrap around."""
+SURELY_IN: Final = -0.3
+SURELY_OUT: Final = 1.4
+"""Radii from the view's edge to an actor's centre: below the first it must be seen, beyond the second it cannot be."""
+SPIN_BIAS: Final = 0.4
+"""A spin must explain the angles by so much better than standing still. What is plain and round never does."""
+DROP_STARTS: Final = np.linspace(-0.06, 0.06, 13)
+"""Heights that a drop may have started from, about the first that was seen, in world units."""
+
+LONE_KINDS: Final[tuple[Kind, ...]] = tuple(
+    (motion, speed)
+    for motion in Motion
+    if motion not in (Motion.BOUNCES, Motion.FALLS)
+    for speed in (Speed if motion in HAS_SPEED else (Speed.USUAL,))
+)
+DROP_KINDS: Final[tuple[Kind, ...]] = ((Motion.BOUNCES, Speed.USUAL), (Motion.FALLS, Speed.USUAL))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """One actor over time in world units, as measured; places are complex, x + iy. Unseen frames hold nothing of use.
+
+    turned: share of the patch left unexplained by the look at each of ANGLES angles, beyond the best of them.
+    view: width and height of what is seen, in world units.
+    """
+
+    times: Times
+    place: Complex[np.ndarray, "frames"]
+    radius: Times
+    seen: Bool[np.ndarray, "frames"]
+    turned: Float[np.ndarray, "frames angles"]
+    shape: Shape
+    size: Size
+    view: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guesses:
+    """Paths that may explain a track, one a row, and the kind of each."""
+
+    kinds: tuple[Kind, ...]
+    place: Complex[np.ndarray, "guesses frames"]
+    radius: Float[np.ndarray, "guesses frames"]
+    angle: Float[np.ndarray, "guesses frames"]
+    visible: Bool[np.ndarray, "guesses frames"]
+
+    @classmethod
+    def of(cls, kinds: tuple[Kind, ...], trajectories: list[Path]) -> "Guesses":
+        return cls(
+            kinds=kinds,
+            place=np.stack([path.x + 1j * path.y for path in trajectories]),
+            radius=np.stack([path.radius for path in trajectories]),
+            angle=np.stack([path.angle for path in trajectories]),
+            visible=np.stack([path.visible for path in trajectories]),
+        )
+
+
+def motion_costs(track: Track, background: Background) -> dict[Kind, float]:
+    """The misfit of every motion at every speed, each placed where it fits best."""
+    costs: dict[Kind, float] = {}
+    for guesses in (_laid_over(track, _lone_guesses(tuple(track.times))), _drops(track, background)):
+        for kind, cost in zip(guesses.kinds, _costs(track, guesses), strict=True):
+            costs[kind] = min(float(cost), costs.get(kind, np.inf))
+    return costs
+
+
+def _costs(track: Track, guesses: Guesses) -> Float[np.ndarray, "guesses"]:
+    off_place = np.abs(track.place - guesses.place) / PLACE_ERROR
+    off_radius = np.log(track.radius / guesses.radius) / RADIUS_ERROR
+    bins = np.round(guesses.angle / (2 * np.pi) * ANGLES).astype(int) % ANGLES
+    off_angle = track.turned[np.arange(len(track.times)), bins] / ANGLE_ERROR
+    misfit = np.minimum(off_place**2, CAP) + np.minimum(off_radius**2, CAP) + np.minimum(off_angle, CAP)
+    bias = np.array([SPIN_BIAS if motion == Motion.SPINS else 0.0 for motion, _ in guesses.kinds])
+    return misfit[:, track.seen].mean(axis=1) + CAP * _wrongly_there(track, guesses).mean(axis=1) + bias
+
+
+def _wrongly_there(track: Track, guesses: Guesses) -> Bool[np.ndarray, "guesses frames"]:
+    """Where the actor is seen but cannot be, or must be but is not."""
+    width, height = track.view
+    x, y = guesses.place.real, guesses.place.imag
+    beyond = np.maximum(np.abs(x) - width / 2, np.abs(y - height / 2) - height / 2) / guesses.radius
+    must = guesses.visible & (beyond < SURELY_IN)
+    cannot = ~guesses.visible | (beyond > SURELY_OUT)
+    return np.where(track.seen, cannot, must)
+
+
+@lru_cache(maxsize=8)
+def _lone_guesses(times: tuple[float, ...]) -> Guesses:
+    """All motions that neither know of the ground nor end at the view's edge, of an actor somewhere."""
+    kinds = [(kind, way) for kind, way in product(LONE_KINDS, (False, True)) if not way or kind[0] in TURNING]
+    actors = [
+        Actor(
+            shape=Shape.BALL, colour=Colour.RED, motion=motion, speed=speed, x=0.0, y=FAR / 2, phase=0.0, clockwise=way
+        )
+        for (motion, speed), way in kinds
+    ]
+    return Guesses.of(
+        tuple(kind for kind, _ in kinds), [_path(actor, Background(), np.array(times)) for actor in actors]
+    )
+
+
+TURNING: Final = (Motion.SPINS, Motion.ORBITS)
+"""Motions that can be clockwise or not."""
+
+
+def _path(actor: Actor, background: Background, times: Times) -> Path:
+    (path,) = paths(Scene(actors=(actor,), background=background), times, view_width=FAR, view_height=FAR)
+    return path
+
+
+def _laid_over(track: Track, guesses: Guesses) -> Guesses:
+    """Shifted, scaled, turned about the orbit and wrapped around the view, so as to fit the track."""
+    seen = track.seen
+    place = guesses.place - 1j * FAR / 2
+    orbits = np.array([motion == Motion.ORBITS for motion, _ in guesses.kinds])
+    moves = np.array([motion in DIRECTION for motion, _ in guesses.kinds])
+    place[orbits] *= _orbit_turn(track, place[orbits])
+    period = np.where(moves, 1.0, FAR)[:, None] * (np.array(track.view) + 2 * WRAP_MARGIN)
+    off = track.place - place
+    shift = [_median_shift(part[:, seen], period[:, axis]) for axis, part in enumerate((off.real, off.imag))]
+    place = place + (shift[0] + 1j * shift[1])[:, None]
+    width, _ = track.view
+    low = complex(-width / 2 - WRAP_MARGIN, -WRAP_MARGIN)
+    x, y = (place - low).real % period[:, :1] + low.real, (place - low).imag % period[:, 1:] + low.imag
+    scale = np.exp(np.median(np.log(track.radius / guesses.radius)[:, seen], axis=1))
+    return Guesses(
+        kinds=guesses.kinds,
+        place=np.where(moves[:, None], x + 1j * y, place),
+        radius=guesses.radius * scale[:, None],
+        angle=guesses.angle,
+        visible=guesses.visible,
+    )
+
+
+def _median_shift(
+    off: Float[np.ndarray, "guesses seen"], period: Float[np.ndarray, "guesses"]
+) -> Float[np.ndarray, "guesses"]:
+    """The median of differences that are known up to a period."""
+    turns = np.round((off - off[:, :1]) / period[:, None])
+    return np.median(off - turns * period[:, None], axis=1)
+
+
+def _orbit_turn(track: Track, place: Complex[np.ndarray, "orbits frames"]) -> Complex[np.ndarray, "orbits 1"]:
+    """The turn, of length 1, that brings the orbits nearest to the track."""
+    seen, ideal = track.place[track.seen], place[:, track.seen]
+    match = ((seen - seen.mean()) * (ideal - ideal.mean(axis=1, keepdims=True)).conj()).sum(axis=1, keepdims=True)
+    return match / np.maximum(np.abs(match), ORBIT_RADIUS * 1e-6)
+
+
+def _drops(track: Track, background: Background) -> Guesses:
+    """Bounces and falls from several heights, at the radius and above the middle of the track."""
+    first = track.place[track.seen][0].imag
+    middle = float(np.median(track.place[track.seen].real))
+    pairs = list(product(DROP_KINDS, DROP_STARTS))
+    actors = [
+        Actor(shape=track.shape, colour=Colour.RED, size=track.size, motion=motion, x=middle, y=first + float(start))
+        for (motion, _), start in pairs
+    ]
+    guesses = Guesses.of(tuple(kind for kind, _ in pairs), [_path(actor, background, track.times) for actor in actors])
+    scale = float(np.exp(np.median(np.log(track.radius[track.seen]))))
+    return Guesses(
+        kinds=guesses.kinds,
+        place=guesses.place,
+        radius=np.full_like(guesses.radius, scale),
+        angle=guesses.angle,
+        visible=guesses.visible,
+    )
