@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 
 from kinetoken.processes.masked import CanvasBatch
 from kinetoken.vocabulary import TextCodec, Vocabulary
@@ -23,7 +23,7 @@ class TokenShard:
     folder: Path
 
     @cached_property
-    def codes(self) -> Int[np.ndarray, "clips time rows columns"]:
+    def codes(self) -> Integer[np.ndarray, "clips time rows columns"]:
         return np.load(self.folder / "codes.npy", mmap_mode="r")
 
     @cached_property
