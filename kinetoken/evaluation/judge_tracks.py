@@ -45,18 +45,15 @@ class Blob:
 
 
 def find_blobs(clip: Clip, setting: Setting) -> dict[Colour, Blob]:
-    """The blobs of every palette colour that the clip shows."""
+    """The blobs of every palette colour that the clip shows, in one frame at least."""
     labels = colour_labels(clip.frames)
     labels[~_off_background(clip.frames, setting.canvas)] = -1
     hues = labels % len(COLOURS)
     hues[labels < 0] = -1
     counts = np.bincount(hues[hues >= 0], minlength=len(COLOURS))
     found = {i: _without_specks(hues == i) for i in np.flatnonzero(counts >= SMALLEST_AREA)}
-    return {
-        COLOURS[i]: _blob(COLOURS[i], mask, [other for j, other in found.items() if j != i])
-        for i, mask in found.items()
-        if mask.any()
-    }
+    blobs = [_blob(COLOURS[i], mask, [other for j, other in found.items() if j != i]) for i, mask in found.items()]
+    return {blob.colour: blob for blob in blobs if blob.seen.any()}
 
 
 def _off_background(
