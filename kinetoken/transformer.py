@@ -7,7 +7,7 @@ from math import ceil, prod
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kinetoken.grid import GridShape
@@ -20,6 +20,7 @@ class TransformerConfig:
 
     width: 32 channels for each layer, a shape between nanochat's (64) and a deeper, thinner one: on small grids depth
     is what binds attributes to objects. patch: the block of codes (time, rows, columns) that is one position.
+    near_blocks: convolutions among neighbouring codes, before the patches are made and again after.
     """
 
     text_codes: int
@@ -29,6 +30,7 @@ class TransformerConfig:
     head_width: int = 64
     patch: tuple[int, int, int] = (1, 4, 4)
     words: int = 48
+    near_blocks: int = 2
 
     def __post_init__(self) -> None:
         if self.depth < 1 or self.width % self.head_width or self.head_width % 4 or self.head_width < 12:
@@ -80,59 +82,75 @@ class Transformer(nn.Module):
         self.config = config
         vocabulary, codes = config.vocabulary, prod(config.patch)
         self.embedding = nn.Embedding(vocabulary.size, config.code_width)
+        self.near_in = nn.ModuleList(NearBlock(config.code_width) for _ in range(config.near_blocks))
         self.word_in = nn.Linear(config.code_width, config.width)
         self.patch_in = nn.Linear(codes * config.code_width, config.width)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
         self.norm = nn.RMSNorm(config.width)
         self.word_out = nn.Linear(config.width, vocabulary.text_end)
         self.patch_out = nn.Linear(config.width, codes * config.head_code_width, bias=False)
+        self.near_enter = nn.Linear(config.head_code_width, config.code_width)
+        self.near_out = nn.ModuleList(NearBlock(config.code_width) for _ in range(config.near_blocks))
+        self.near_leave = nn.Linear(config.code_width, config.head_code_width)
         self.code_norm = nn.RMSNorm(config.head_code_width)
         self.code_out = nn.Linear(config.head_code_width, vocabulary.visual)
         nn.init.normal_(self.embedding.weight, std=1.0)
         for head in (self.word_out, self.code_out):
             nn.init.normal_(head.weight, std=0.01)
             nn.init.zeros_(head.bias)
+        nn.init.zeros_(self.near_leave.weight)
+        nn.init.zeros_(self.near_leave.bias)
 
     def forward(
         self, text: Int[Tensor, "batch words"], grid: Int[Tensor, "batch time rows columns"]
-    ) -> tuple[Float[Tensor, "batch words width"], Float[Tensor, "batch patches width"]]:
-        """Features of every word and of every patch. Logits are asked for separately, only where they are needed.
+    ) -> tuple[Float[Tensor, "batch words width"], Float[Tensor, "batch time rows columns code_features"]]:
+        """Features of every word and of every cell. Logits are asked for separately, only where they are needed.
 
         The grid must be made of whole patches; any number of them will do.
         """
-        time, rows, columns = self.config.patch
-        codes = rearrange(grid, "b (t pt) (r pr) (c pc) -> b (t r c) (pt pr pc)", pt=time, pr=rows, pc=columns)
-        words = self.word_in(self.embedding(text))
-        patches = self.patch_in(self.embedding(codes).flatten(-2))
-        x = torch.cat((words, patches), dim=1)
-        rotation = self._rotation(
-            text.shape[1], GridShape(time=grid.shape[1], rows=grid.shape[2], columns=grid.shape[3])
-        )
+        shape = GridShape(time=grid.shape[1], rows=grid.shape[2], columns=grid.shape[3])
+        cells = self.embedding(grid)
+        for block in self.near_in:
+            cells = block(cells)
+        x = torch.cat((self.word_in(self.embedding(text)), self.patch_in(self._to_patches(cells))), dim=1)
+        rotation = self._rotation(text.shape[1], shape)
         for layer in self.layers:
             x = layer(x, rotation)
-        x = self.norm(x)
-        return x[:, : text.shape[1]], x[:, text.shape[1] :]
+        words, patches = self.norm(x).split((text.shape[1], x.shape[1] - text.shape[1]), dim=1)
+        features = self._to_cells(self.patch_out(patches), shape)
+        near = self.near_enter(features) + cells
+        for block in self.near_out:
+            near = block(near)
+        return words, features + self.near_leave(near)
 
     def text_logits(self, words: Float[Tensor, "*places width"]) -> Float[Tensor, "*places text_end"]:
         """Over ids [0, text_end). MASK is never an answer."""
         logits = self.word_out(words)
         return logits.index_fill(-1, torch.tensor(Vocabulary.MASK, device=logits.device), float("-inf"))
 
-    def grid_logits(
-        self, patches: Float[Tensor, "batch patches width"], places: Bool[Tensor, "batch time rows columns"]
-    ) -> Float[Tensor, "places visual"]:
-        """Over codes [0, visual), for the places that are asked for, in the order of `places.nonzero()`."""
+    def grid_logits(self, cells: Float[Tensor, "places code_features"]) -> Float[Tensor, "places visual"]:
+        """Over codes [0, visual), for the features of the cells that are asked for."""
+        return self.code_out(self.code_norm(cells))
+
+    def _to_patches(
+        self, cells: Float[Tensor, "batch time rows columns channels"]
+    ) -> Float[Tensor, "batch patches features"]:
         time, rows, columns = self.config.patch
-        features = rearrange(
-            self.patch_out(patches),
+        return rearrange(cells, "b (t pt) (r pr) (c pc) w -> b (t r c) (pt pr pc w)", pt=time, pr=rows, pc=columns)
+
+    def _to_cells(
+        self, patches: Float[Tensor, "batch patches features"], shape: GridShape
+    ) -> Float[Tensor, "batch time rows columns channels"]:
+        time, rows, columns = self.config.patch
+        return rearrange(
+            patches,
             "b (t r c) (pt pr pc w) -> b (t pt) (r pr) (c pc) w",
-            t=places.shape[1] // time,
-            r=places.shape[2] // rows,
+            t=shape.time // time,
+            r=shape.rows // rows,
             pt=time,
             pr=rows,
             pc=columns,
         )
-        return self.code_out(self.code_norm(features[places]))
 
     def _rotation(self, words: int, grid: GridShape) -> Float[Tensor, "2 positions pairs"]:
         return _rotation(words, grid, self.config.patch, self.config.head_width).to(self.norm.weight.device)
@@ -143,8 +161,10 @@ class Transformer(nn.Module):
         positions = words + grid.cells // prod(config.patch)
         layer = 4 * config.width**2 + 3 * config.width * config.hidden + 2 * positions * config.width
         patch = prod(config.patch) * (config.code_width + config.head_code_width) * config.width
+        near = 2 * config.near_blocks * 12 * config.code_width**2 + 2 * config.code_width * config.head_code_width
         return 2.0 * (
-            positions * config.depth * layer
+            grid.cells * near
+            + positions * config.depth * layer
             + (positions - words) * patch
             + logits * config.head_code_width * config.visual_codes
         )
@@ -152,6 +172,32 @@ class Transformer(nn.Module):
     def adamw_parameters(self) -> list[Tensor]:
         """Tables of ids are no linear maps between features: AdamW, not Muon."""
         return [self.embedding.weight, self.word_out.weight, self.code_out.weight]
+
+
+class NearBlock(nn.Module):
+    """A residual block among neighbouring codes: a 3 x 3 convolution in space, then one over (previous, present, next)
+    in time. It starts at zero.
+
+    What a code is depends most on its nearest neighbours, and a patch's one vector has no room for the details of
+    sixteen of them: they meet here, at the grid's own resolution, while the transformer sees to the rest.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(channels)
+        self.space = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.time = nn.Linear(3 * channels, channels)
+        nn.init.zeros_(self.time.weight)
+        nn.init.zeros_(self.time.bias)
+
+    def forward(
+        self, cells: Float[Tensor, "batch time rows columns channels"]
+    ) -> Float[Tensor, "batch time rows columns channels"]:
+        images = rearrange(self.norm(cells), "b t r k c -> (b t) c r k")
+        present = rearrange(F.silu(self.space(images)), "(b t) c r k -> b t r k c", b=cells.shape[0])
+        previous = torch.cat((present[:, :1], present[:, :-1]), dim=1)
+        following = torch.cat((present[:, 1:], present[:, -1:]), dim=1)
+        return cells + self.time(torch.cat((previous, present, following), dim=-1))
 
 
 class Layer(nn.Module):

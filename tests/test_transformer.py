@@ -21,17 +21,17 @@ def _grid(*sizes: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("sizes", [(1, 4, 4), (5, 16, 16), (3, 8, 20), (9, 4, 32)])
 def test_any_grid_of_whole_patches_runs(network: Transformer, sizes: tuple[int, int, int]) -> None:
-    words, patches = network(torch.randint(4, 300, (2, 7)), _grid(2, *sizes))
-    places = torch.ones(2, *sizes, dtype=torch.bool)
-    assert network.grid_logits(patches, places).shape == (places.sum(), 50)
+    words, cells = network(torch.randint(4, 300, (2, 7)), _grid(2, *sizes))
+    assert cells.shape[:4] == (2, *sizes)
+    assert network.grid_logits(cells[cells[..., 0] < 0]).shape[1] == 50
     assert network.text_logits(words).shape == (2, 7, CONFIG.vocabulary.text_end)
 
 
 def test_logits_for_some_places_are_those_of_all_places(network: Transformer) -> None:
-    _, patches = network(torch.randint(4, 300, (2, 7)), _grid(2, 2, 8, 8))
+    _, cells = network(torch.randint(4, 300, (2, 7)), _grid(2, 2, 8, 8))
     some = torch.rand(2, 2, 8, 8) < 0.3
-    everything = network.grid_logits(patches, torch.ones_like(some))
-    torch.testing.assert_close(network.grid_logits(patches, some), everything[some.flatten()])
+    everything = network.grid_logits(cells.flatten(0, 3))
+    torch.testing.assert_close(network.grid_logits(cells[some]), everything[some.flatten()])
 
 
 def test_mask_is_never_an_answer(network: Transformer) -> None:

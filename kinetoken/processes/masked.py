@@ -59,10 +59,10 @@ class MaskedObjective(nn.Module):
 
     def forward(self, batch: CanvasBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         canvas = training_canvas(batch, self.masking)
-        words, patches = self.network(*canvas.masked)
+        words, cells = self.network(*canvas.masked)
         hidden_text, hidden_grid = ~canvas.text_known, ~canvas.grid_known
         grid_loss = self._cross_entropy(
-            self.network.grid_logits(patches, hidden_grid),
+            self.network.grid_logits(cells[hidden_grid]),
             canvas.grid[hidden_grid] - self.network.config.vocabulary.text_end,
         )
         text_loss = self._cross_entropy(self.network.text_logits(words[hidden_text]), canvas.text[hidden_text])
@@ -201,9 +201,9 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
         """Guided logits: the unconditional ones, and `guidance` times the way from them to the conditional ones."""
         low, high = config.guided
         if config.guidance == 1 or not low <= progress <= high:
-            return network.grid_logits(network(*canvas.masked)[1], places).float()
+            return network.grid_logits(network(*canvas.masked)[1][places]).float()
         both = [torch.cat(pair) for pair in zip(canvas.masked, canvas.without_text().masked, strict=True)]
-        conditional, free = network.grid_logits(network(*both)[1], places.expand(2, -1, -1, -1)).float().chunk(2)
+        conditional, free = network.grid_logits(network(*both)[1][places.expand(2, -1, -1, -1)]).float().chunk(2)
         return free + config.guidance * (conditional - free)
 
     for done, (before, after) in enumerate(zip([0, *targets[:-1]], targets, strict=True), start=1):
