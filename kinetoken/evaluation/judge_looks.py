@@ -32,8 +32,10 @@ REACH: Final = 3.3
 SHIFTS: Final = (-0.6, -0.3, 0.0, 0.3, 0.6)
 """By how many spreads a look may lie off the blob's centre, either way: a blob that is cut off is lopsided."""
 SCALES: Final = (0.74, 0.86, 1.0, 1.16, 1.35)
-ANGLES: Final = 24
+ANGLES: Final = 36
 """Of a full turn."""
+ODDITY: Final = 0.02
+TURN_ODDITY: Final = 0.01
 LEVELS: Final = (4.0, 6.5, 10.5, 17.0)
 """Radii, in pixels, for which looks are blurred as pixels blur them."""
 PICTURE: Final = 512
@@ -51,9 +53,17 @@ class Pose:
     scale: float = 1.0
     angle: float = 0.0
 
+    @property
+    def oddity(self) -> float:
+        """What a pose must explain more than the plain one, as a share of the patch, to be preferred. What is cut off
+        by the frame's edge may be a part of many things; it is taken to be the one that its pixels suggest."""
+        steps = np.array([self.right / SHIFTS[-1], self.down / SHIFTS[-1], np.log(self.scale) / np.log(SCALES[-1])])
+        return float(ODDITY * (steps @ steps) + (TURN_ODDITY if self.angle else 0.0))
+
 
 UPRIGHT: Final = tuple(Pose(right=x, down=y, scale=s) for s, y, x in product(SCALES, SHIFTS, SHIFTS))
 TURNED: Final = tuple(Pose(angle=2 * np.pi * k / ANGLES) for k in range(ANGLES))
+POSES: Final = UPRIGHT + TURNED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +92,13 @@ class Patches:
     features: Float[np.ndarray, "seen features"]
     level: float
 
-    def unexplained(
-        self, poses: tuple[Pose, ...], chosen: slice | Int[np.ndarray, "chosen"] = slice(None)
-    ) -> Float[np.ndarray, "looks chosen poses"]:
+    def left_by_all(self, chosen: Int[np.ndarray, "chosen"]) -> Float[np.ndarray, "looks chosen poses"]:
         """The squared difference that every look in every pose leaves, as a share of that of the bare background."""
-        return self._left(_bank(poses, self.level), chosen)
+        return self._left(_bank(self.level), chosen)
 
-    def unexplained_by(self, look: Look, poses: tuple[Pose, ...]) -> Float[np.ndarray, "seen poses"]:
-        """Likewise, of one look in every frame."""
-        return self._left(_bank(poses, self.level)[LOOKS.index(look)], slice(None))
+    def left_by(self, look: Look) -> Float[np.ndarray, "seen poses"]:
+        """Likewise, by one look in every frame."""
+        return self._left(_bank(self.level)[LOOKS.index(look)], slice(None))
 
     def _left(self, bank: np.ndarray, chosen: slice | np.ndarray) -> np.ndarray:
         energy = np.maximum(self.energy[chosen, None], 1.0)
@@ -158,15 +166,15 @@ def _places() -> Float[np.ndarray, "places 2"]:
     return np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
 
 
-@lru_cache(maxsize=2 * len(LEVELS))
-def _bank(poses: tuple[Pose, ...], level: float) -> Float[np.ndarray, "looks features poses"]:
+@lru_cache(maxsize=len(LEVELS))
+def _bank(level: float) -> Float[np.ndarray, "looks features poses"]:
     """c^2, s^2, c, s and c s of every look in every pose, at the places of a patch."""
-    return np.stack([_templates(picture_of(look, level), poses) for look in LOOKS])
+    return np.stack([_templates(picture_of(look, level)) for look in LOOKS])
 
 
-def _templates(picture: Picture, poses: tuple[Pose, ...]) -> Float[np.ndarray, "features poses"]:
+def _templates(picture: Picture) -> Float[np.ndarray, "features poses"]:
     right, down, scale, angle = (
-        np.array([getattr(pose, name) for pose in poses]) for name in ("right", "down", "scale", "angle")
+        np.array([getattr(pose, name) for pose in POSES]) for name in ("right", "down", "scale", "angle")
     )
     x, y = (picture.spread * (scale * _places()[:, axis, None] + shift) for axis, shift in enumerate((right, down)))
     cos, sin = np.cos(angle), np.sin(angle)  # anticlockwise, with y downwards

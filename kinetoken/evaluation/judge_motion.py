@@ -5,7 +5,7 @@ sum of the four misfits, each the mean over frames of a squared difference in un
 and capped, so that a few bad frames cannot decide.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from typing import Final
@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Complex, Float
 
 from kinetoken.data.toybox import Actor, Background, Colour, Motion, Path, Scene, Shape, Size, Speed, paths
-from kinetoken.data.toybox_motion import DIRECTION, WRAP_MARGIN
-from kinetoken.data.toybox_scene import HAS_SPEED, ORBIT_RADIUS
+from kinetoken.data.toybox_motion import DIRECTION, OUTLINE, WRAP_MARGIN
+from kinetoken.data.toybox_scene import HAS_SPEED, ORBIT_RADIUS, RADIUS
 from kinetoken.evaluation.judge_looks import ANGLES
 
 Times = Float[np.ndarray, "frames"]
@@ -34,6 +34,10 @@ FAR: Final = 1e4
 SURELY_IN: Final = -0.3
 SURELY_OUT: Final = 1.4
 """Radii from the view's edge to an actor's centre: below the first it must be seen, beyond the second it cannot be."""
+UNCLEAR: Final = 0.3
+"""Weight of a frame in which the actor is cut off, against one in which it is clear."""
+SMALLEST_DROP: Final = 0.1
+"""World units that something must fall to be said to bounce or fall. The toybox drops things by 0.24 at least."""
 SPIN_BIAS: Final = 0.4
 """A spin must explain the angles by so much better than standing still. What is plain and round never does."""
 DROP_STARTS: Final = np.linspace(-0.06, 0.06, 13)
@@ -53,6 +57,7 @@ class Track:
     """One actor over time in world units, as measured; places are complex, x + iy. Unseen frames hold nothing of use.
 
     turned: share of the patch left unexplained by the look at each of ANGLES angles, beyond the best of them.
+    clear: seen, and neither cut off by the frame's edge nor touched by another actor.
     view: width and height of what is seen, in world units.
     """
 
@@ -60,10 +65,17 @@ class Track:
     place: Complex[np.ndarray, "frames"]
     radius: Times
     seen: Bool[np.ndarray, "frames"]
+    clear: Bool[np.ndarray, "frames"]
     turned: Float[np.ndarray, "frames angles"]
     shape: Shape
     size: Size
     view: tuple[float, float]
+
+    @property
+    def trust(self) -> Times:
+        """Weights of the frames, of sum 1: none of unseen ones, little of unclear ones."""
+        weights = np.where(self.clear, 1.0, UNCLEAR) * self.seen
+        return weights / weights.sum()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +101,10 @@ class Guesses:
 
 def motion_costs(track: Track, background: Background) -> dict[Kind, float]:
     """The misfit of every motion at every speed, each placed where it fits best."""
-    costs: dict[Kind, float] = {}
+    costs = dict.fromkeys((*LONE_KINDS, *DROP_KINDS), np.inf)
     for guesses in (_laid_over(track, _lone_guesses(tuple(track.times))), _drops(track, background)):
         for kind, cost in zip(guesses.kinds, _costs(track, guesses), strict=True):
-            costs[kind] = min(float(cost), costs.get(kind, np.inf))
+            costs[kind] = min(float(cost), costs[kind])
     return costs
 
 
@@ -103,7 +115,7 @@ def _costs(track: Track, guesses: Guesses) -> Float[np.ndarray, "guesses"]:
     off_angle = track.turned[np.arange(len(track.times)), bins] / ANGLE_ERROR
     misfit = np.minimum(off_place**2, CAP) + np.minimum(off_radius**2, CAP) + np.minimum(off_angle, CAP)
     bias = np.array([SPIN_BIAS if motion == Motion.SPINS else 0.0 for motion, _ in guesses.kinds])
-    return misfit[:, track.seen].mean(axis=1) + CAP * _wrongly_there(track, guesses).mean(axis=1) + bias
+    return misfit @ track.trust + CAP * _wrongly_there(track, guesses).mean(axis=1) + bias
 
 
 def _wrongly_there(track: Track, guesses: Guesses) -> Bool[np.ndarray, "guesses frames"]:
@@ -181,19 +193,11 @@ def _orbit_turn(track: Track, place: Complex[np.ndarray, "orbits frames"]) -> Co
 
 def _drops(track: Track, background: Background) -> Guesses:
     """Bounces and falls from several heights, at the radius and above the middle of the track."""
-    first = track.place[track.seen][0].imag
-    middle = float(np.median(track.place[track.seen].real))
-    pairs = list(product(DROP_KINDS, DROP_STARTS))
-    actors = [
-        Actor(shape=track.shape, colour=Colour.RED, size=track.size, motion=motion, x=middle, y=first + float(start))
-        for (motion, _), start in pairs
-    ]
+    seen = track.place[track.seen]
+    rest = background.ground + OUTLINE[track.shape].below * RADIUS[track.size]
+    starts = np.maximum(seen[0].imag + DROP_STARTS, rest + SMALLEST_DROP)
+    pairs = list(product(DROP_KINDS, starts))
+    actor = Actor(shape=track.shape, colour=Colour.RED, size=track.size, x=float(np.median(seen.real)))
+    actors = [replace(actor, motion=motion, y=float(start)) for (motion, _), start in pairs]
     guesses = Guesses.of(tuple(kind for kind, _ in pairs), [_path(actor, background, track.times) for actor in actors])
-    scale = float(np.exp(np.median(np.log(track.radius[track.seen]))))
-    return Guesses(
-        kinds=guesses.kinds,
-        place=guesses.place,
-        radius=np.full_like(guesses.radius, scale),
-        angle=guesses.angle,
-        visible=guesses.visible,
-    )
+    return replace(guesses, radius=np.full_like(guesses.radius, np.median(track.radius[track.seen])))

@@ -16,8 +16,10 @@ Seen = Bool[np.ndarray, "frames"]
 SIDEWAYS: Final = (Motion.LEFT, Motion.RIGHT)
 PUSHED: Final = 0.05
 """World units that a bumped actor must have moved by the clip's end."""
-EARLIEST_BUMP: Final = 0.25
-"""Seconds."""
+EARLIEST_BUMP: Final = 0.3
+"""Seconds. Bumps in the toybox happen after 0.5 to 1."""
+SHORTEST_PUSH: Final = 0.2
+"""Seconds that must be left after a bump for its effect to be seen."""
 
 
 def relation_costs(first: Track, second: Track) -> dict[Relation, float]:
@@ -50,39 +52,39 @@ def _behind_cost(first: Track, second: Track) -> float:
 
 def _bump_cost(first: Track, second: Track) -> float:
     """The first comes at a steady pace until it touches the second, which stays until then and moves away after."""
-    costs = [np.inf]
-    for index in np.flatnonzero(first.times >= EARLIEST_BUMP):
-        before = first.times < first.times[index]
-        pushed = np.median(second.place[~before & second.seen] if (~before & second.seen).any() else [0])
-        moves = [DIRECTION[way][0] * VELOCITY * PACE[s] for way in SIDEWAYS for s in (Speed.USUAL, Speed.QUICK)]
-        costs.append(
-            min(_bent_misfit(first, before, move) for move in moves) + _bent_misfit(second, before, 0.0)
-            if abs(pushed - np.median(second.place[before & second.seen])) > 0 and _pushed(second, before)
-            else np.inf
-        )
-    return min(costs)
+    ends = [time for time in first.times if EARLIEST_BUMP <= time <= first.times[-1] - SHORTEST_PUSH]
+    return min((_bump_at(time, first, second) for time in ends), default=np.inf)
 
 
-def _pushed(track: Track, before: Seen) -> bool:
-    early, late = track.place[track.seen & before], track.place[track.seen & ~before]
-    return bool(len(early) and len(late) and abs(late[-1] - np.median(early)) > PUSHED)
+def _bump_at(time: float, first: Track, second: Track) -> float:
+    before = first.times < time
+    early, late = second.seen & before, second.seen & ~before
+    if not early.any() or not late.any() or abs(second.place[late][-1] - np.median(second.place[early])) < PUSHED:
+        return np.inf
+    moves = [DIRECTION[way][0] * VELOCITY * PACE[pace] for way in SIDEWAYS for pace in (Speed.USUAL, Speed.QUICK)]
+    coming = min(_misfit(first.place - move * first.times, first.seen & before) for move in moves)
+    leaving = _misfit_of_line(first, ~before) + _misfit_of_line(second, ~before)
+    return (coming + _misfit(second.place, early) + leaving) / 2
 
 
-def _bent_misfit(track: Track, before: Seen, velocity: float) -> float:
-    """Of a track that moves sideways at this velocity, and after `before` at any."""
-    early, late = track.seen & before, track.seen & ~before
-    start = np.median((track.place - velocity * track.times)[early].real) + 1j * np.median(track.place[early].imag)
-    off = np.zeros(len(track.times))
-    off[early] = np.abs(track.place - start - velocity * track.times)[early]
-    if late.sum() > 1:
-        line = np.polynomial.polynomial.polyfit(
-            track.times[late], np.stack([track.place.real, track.place.imag], 1)[late], 1
-        )
-        fitted = line[0] + np.outer(track.times[late], line[1])
-        off[late] = np.abs(track.place[late] - fitted[:, 0] - 1j * fitted[:, 1])
-    return float(np.minimum((off / PLACE_ERROR) ** 2, CAP)[track.seen].mean())
+def _misfit_of_line(track: Track, when: Seen) -> float:
+    """Of a steady motion at any velocity."""
+    chosen = track.seen & when
+    times, places = track.times[chosen], track.place[chosen]
+    if len(times) < 3:
+        return 0.0
+    line = np.polynomial.polynomial.polyfit(times, np.stack([places.real, places.imag], axis=1), 1)
+    fitted = line[0] + np.outer(times, line[1])
+    return _capped(places - fitted[:, 0] - 1j * fitted[:, 1])
 
 
-def _misfit(off: Places, seen: Seen) -> float:
-    middle = complex(np.median(off[seen].real), np.median(off[seen].imag))
-    return float(np.minimum((np.abs(off[seen] - middle) / PLACE_ERROR) ** 2, CAP).mean())
+def _misfit(off: Places, chosen: Seen) -> float:
+    """Of places that should all be one."""
+    if not chosen.any():
+        return 0.0
+    middle = complex(np.median(off[chosen].real), np.median(off[chosen].imag))
+    return _capped(off[chosen] - middle)
+
+
+def _capped(off: Places) -> float:
+    return float(np.minimum((np.abs(off) / PLACE_ERROR) ** 2, CAP).mean())

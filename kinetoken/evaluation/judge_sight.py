@@ -1,18 +1,35 @@
 """What is to be seen of one actor: its look, and its track in the world."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from kinetoken.clip import Clip
 from kinetoken.data.toybox import Colour, Motion, Shape, Size, Speed, Texture, camera_path
 from kinetoken.data.toybox_scene import GROWTH, GROWTH_SECONDS, PACE, RADIUS
 from kinetoken.evaluation.judge_background import Setting
-from kinetoken.evaluation.judge_looks import FRAMES, LOOKS, SCALES, SHIFTS, TURNED, UPRIGHT, cut_patches, picture_of
+from kinetoken.evaluation.judge_looks import (
+    ANGLES,
+    FRAMES,
+    LOOKS,
+    POSES,
+    SCALES,
+    SHIFTS,
+    UPRIGHT,
+    Look,
+    Patches,
+    Picture,
+    cut_patches,
+    picture_of,
+)
 from kinetoken.evaluation.judge_motion import Track, motion_costs
 from kinetoken.evaluation.judge_tracks import Blob
 
-TURN_PENALTY = 1.25
+Values = Float[np.ndarray, "seen"]
+
+ODDITIES: Final = np.array([pose.oddity for pose in POSES])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +49,10 @@ class Sight:
 def see(clip: Clip, setting: Setting, blob: Blob) -> Sight:
     patches = cut_patches(clip, setting, blob)
     chosen = _clearest(blob, patches.frames)
-    upright = patches.unexplained(UPRIGHT, chosen).min(axis=2)
-    turned = patches.unexplained(TURNED, chosen).min(axis=2)
-    left = np.minimum(upright, TURN_PENALTY * turned).mean(axis=1)
+    left = (patches.left_by_all(chosen) + ODDITIES).min(axis=2).mean(axis=1)
     best = int(left.argmin())
     look = LOOKS[best]
-    spin = patches.unexplained_by(look, TURNED)
-    fits = patches.unexplained_by(look, UPRIGHT)
-    track = _track(clip, setting, blob, patches, look, spin, fits)
+    track = _track(clip, setting, blob, patches, look)
     costs = motion_costs(track, setting.background)
     motion, speed = min(costs, key=costs.__getitem__)
     return Sight(
@@ -58,48 +71,37 @@ def _size(track: Track, motion: Motion, speed: Speed) -> Size:
     """The size at the clip's beginning."""
     power = {Motion.GROWS: 1.0, Motion.SHRINKS: -1.0}.get(motion, 0.0)
     growth = GROWTH ** (power * np.minimum(track.times * PACE[speed] / GROWTH_SECONDS, 1.0))
-    radius = np.median((track.radius / growth)[track.seen])
+    radius = np.median((track.radius / growth)[track.clear if track.clear.any() else track.seen])
     return min(Size, key=lambda size: abs(np.log(radius / RADIUS[size])))
 
 
-def _clearest(blob: Blob, frames: np.ndarray) -> np.ndarray:
+def _clearest(blob: Blob, frames: Int[np.ndarray, "seen"]) -> Int[np.ndarray, "chosen"]:
     """Indices into `frames` of those where the blob is clear and large, as many as are looked at."""
     order = np.lexsort((-blob.area[frames], ~blob.clear[frames]))
     clear = int(blob.clear[frames].sum())
     return np.sort(order[: min(FRAMES, max(clear, 1))])
 
 
-def _track(clip, setting, blob, patches, look, spin, fits) -> Track:
+def _track(clip: Clip, setting: Setting, blob: Blob, patches: Patches, look: Look) -> Track:
+    """Where the look lies in every frame, in the world's units."""
     count, frames = len(clip), patches.frames
-    times = np.arange(count) / clip.fps
+    left = patches.left_by(look)
+    x, y, pixels = _placed(blob, frames, picture_of(look, patches.level), left)
+    times, short = np.arange(count) / clip.fps, min(clip.width, clip.height)
     camera = camera_path(setting.camera, times)
-    short = min(clip.width, clip.height)
-    picture = picture_of(look, patches.level)
-    table = fits.reshape(-1, len(SCALES), len(SHIFTS), len(SHIFTS))
-    best = fits.argmin(axis=1)
-    si, di, ri = np.unravel_index(best, table.shape[1:])
-    rows = np.arange(len(frames))
-    log_scale = _vertex(np.log(np.array(SCALES)), table[rows, :, di, ri], si)
-    down = _vertex(np.array(SHIFTS), table[rows, si, :, ri], di)
-    right = _vertex(np.array(SHIFTS), table[rows, si, di, :], ri)
-    good = fits.min(axis=1) < 0.3
-    scale = np.where(good, np.exp(log_scale), 1.0)
-    right, down = np.where(good, right, 0.0), np.where(good, down, 0.0)
-    spread = blob.spread[frames]
-    x = blob.x[frames] + spread * (-picture.middle[0] / picture.spread - right) / scale
-    y = blob.y[frames] + spread * (-picture.middle[1] / picture.spread - down) / scale
-    r = spread / (scale * picture.spread)
-    place, radius = np.zeros(count, dtype=complex), np.ones(count)
     zoom = camera.zoom[frames] * short
-    place[frames] = (x - clip.width / 2) / zoom + camera.x[frames] + 1j * (0.5 + (clip.height - short / 2 - y) / zoom)
-    radius[frames] = r / zoom
-    turned = np.zeros((count, spin.shape[1]))
-    turned[frames] = spin - spin.min(axis=1, keepdims=True)
+    place, radius, turned = np.zeros(count, dtype=complex), np.ones(count), np.zeros((count, ANGLES))
+    place.real[frames] = (x - clip.width / 2) / zoom + camera.x[frames]
+    place.imag[frames] = (clip.height - short / 2 - y) / zoom + 0.5
+    radius[frames] = pixels / zoom
+    angles = left[:, len(UPRIGHT) :]
+    turned[frames] = angles - angles.min(axis=1, keepdims=True)
     return Track(
         times=times,
         place=place,
         radius=radius,
         seen=blob.seen,
+        clear=blob.clear,
         turned=turned,
         shape=look[0],
         size=min(Size, key=lambda size: abs(np.log(np.median(radius[frames]) / RADIUS[size]))),
@@ -107,10 +109,38 @@ def _track(clip, setting, blob, patches, look, spin, fits) -> Track:
     )
 
 
-def _vertex(steps, values, index):
-    """Where the parabola through the best step and its neighbours is lowest."""
+def _placed(
+    blob: Blob, frames: Int[np.ndarray, "seen"], picture: Picture, left: Float[np.ndarray, "seen poses"]
+) -> tuple[Values, Values, Values]:
+    """Centre (x and y) and radius of the look, in pixels, in its best pose; between upright poses, interpolated."""
+    best = (left + ODDITIES).argmin(axis=1)
+    right, down, scale, angle = (
+        np.array([getattr(pose, name) for pose in POSES])[best] for name in ("right", "down", "scale", "angle")
+    )
+    upright = np.flatnonzero(best < len(UPRIGHT))
+    table = (left + ODDITIES)[upright, : len(UPRIGHT)].reshape(-1, len(SCALES), len(SHIFTS), len(SHIFTS))
+    rows = np.arange(len(upright))
+    at_scale, at_down, at_right = np.unravel_index(best[upright], table.shape[1:])
+    scale[upright] = np.exp(_lowest(np.log(SCALES), table[rows, :, at_down, at_right], at_scale))
+    down[upright] = _lowest(np.array(SHIFTS), table[rows, at_scale, :, at_right], at_down)
+    right[upright] = _lowest(np.array(SHIFTS), table[rows, at_scale, at_down, :], at_right)
+    spread, (middle_x, middle_y) = blob.spread[frames], picture.middle
+    cos, sin = np.cos(angle), np.sin(angle)
+    across = (cos * middle_x + sin * middle_y) / picture.spread
+    along = (cos * middle_y - sin * middle_x) / picture.spread
+    return (
+        blob.x[frames] - spread * (across + right) / scale,
+        blob.y[frames] - spread * (along + down) / scale,
+        spread / (scale * picture.spread),
+    )
+
+
+def _lowest(
+    steps: Float[np.ndarray, "steps"], values: Float[np.ndarray, "rows steps"], best: Int[np.ndarray, "rows"]
+) -> Values:
+    """Where the parabola through each row's best step and its neighbours is lowest."""
     rows = np.arange(len(values))
-    inner = np.clip(index, 1, len(steps) - 2)
+    inner = np.clip(best, 1, len(steps) - 2)
     before, at, after = (values[rows, inner + k] for k in (-1, 0, 1))
     bend = np.maximum(before - 2 * at + after, 1e-6)
     offset = np.clip((before - after) / (2 * bend), -1, 1)
