@@ -1,5 +1,6 @@
 """What the tokenizer is trained for, and what is watched while it learns."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -60,7 +61,7 @@ def codebook_use(codes: Int[Tensor, "*cells"], tokenizer: VideoTokenizer) -> dic
     return {"perplexity": entropy.exp(), "dead_codes": (counts == 0).float().mean()}
 
 
-def collapse_warning(line: dict[str, float], codes: int) -> str | None:
+def collapse_warning(line: Mapping[str, float | int], codes: int) -> str | None:
     """What to say when the codebook has collapsed: nearly all of it unused, or one code nearly everywhere. The first
     steps are spared."""
     if line["step"] < 100 or (line["dead_codes"] < 0.98 and line["perplexity"] > 3):
