@@ -13,7 +13,7 @@ from kinetoken.generator import Generator
 def _weights(run: Path) -> dict[str, torch.Tensor]:
     newest = max((run / "checkpoints").iterdir())
     return load_file(newest / "model.safetensors") | {
-        f"average.{name}": tensor for name, tensor in load_file(newest / "average.safetensors").items()
+        f"average.{name}": tensor for name, tensor in load_file(newest / "ema.safetensors").items()
     }
 
 
