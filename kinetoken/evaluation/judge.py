@@ -17,16 +17,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from kinetoken.clip import Clip
-from kinetoken.data.toybox import Actor, Colour, Scene
+from kinetoken.data.toybox import Actor, Scene
 from kinetoken.data.toybox_scene import HAS_SPEED
-from kinetoken.evaluation.judge_background import Setting, recognise_setting
+from kinetoken.evaluation.judge_background import Setting
 from kinetoken.evaluation.judge_changes import change_one_attribute
 from kinetoken.evaluation.judge_gravity import fit_gravity
 from kinetoken.evaluation.judge_relation import relation_costs
-from kinetoken.evaluation.judge_sight import Sight, see
-from kinetoken.evaluation.judge_tracks import Blob, find_blobs
+from kinetoken.evaluation.judge_sight import Sight, Witness
 
-__all__ = ["Verdict", "change_one_attribute", "fit_gravity", "judge"]
+__all__ = ["Verdict", "Witness", "change_one_attribute", "fit_gravity", "judge", "verdict"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,21 +40,28 @@ class Verdict:
 
 
 def judge(clip: Clip, scene: Scene) -> Verdict:
-    """Whether the clip shows each attribute of the description.
+    """Whether the clip shows each attribute of the description."""
+    return verdict(Witness(clip), scene)
 
-    An actor's attributes are judged on the pixels of its colour or, if the clip has none, on those of a colour that
-    the description does not name. Two actors that are related have no motion and speed of their own.
-    """
-    setting = recognise_setting(clip)
-    cast = _cast(scene, find_blobs(clip, setting))
-    sights = [None if blob is None else see(clip, setting, blob) for blob in cast]
-    shown = {path: test(scene, setting) for path, test in SCENE_TESTS.items()}
+
+def verdict(witness: Witness, scene: Scene) -> Verdict:
+    """An actor's attributes are judged on the pixels of its colour or, if the clip has none, on those of a colour that
+    the description does not name. Two actors that are related have no motion and speed of their own."""
+    sights = _cast(witness, scene)
+    shown = {path: test(scene, witness.setting) for path, test in SCENE_TESTS.items()}
     for index, (actor, sight) in enumerate(zip(scene.actors, sights, strict=True)):
         for name in _judged(actor, scene):
             shown[f"actors.{index}.{name}"] = sight is not None and ACTOR_TESTS[name](actor, sight)
     if scene.relation:
         shown["relation"] = _is_related(scene, sights)
     return Verdict(shown=shown)
+
+
+def _cast(witness: Witness, scene: Scene) -> list[Sight | None]:
+    """Who plays each actor: what has its colour, or else the largest thing of a colour that nobody should have."""
+    named = {actor.colour for actor in scene.actors}
+    spare = [sight for colour in witness.by_size if colour not in named and (sight := witness.sight(colour))]
+    return [witness.sight(actor.colour) or (spare.pop() if spare else None) for actor in scene.actors]
 
 
 SCENE_TESTS: Final[dict[str, Callable[[Scene, Setting], bool]]] = {
@@ -77,13 +83,6 @@ def _judged(actor: Actor, scene: Scene) -> list[str]:
     """The names of the attributes that a caption can say of this actor."""
     unsaid = {"motion", "speed"} if scene.relation else set() if actor.motion in HAS_SPEED else {"speed"}
     return [name for name in ACTOR_TESTS if name not in unsaid]
-
-
-def _cast(scene: Scene, blobs: dict[Colour, Blob]) -> list[Blob | None]:
-    """Who plays each actor: the blob of its colour, or else the largest one of a colour that nobody should have."""
-    named = {actor.colour for actor in scene.actors}
-    spare = sorted((blob for blob in blobs.values() if blob.colour not in named), key=lambda blob: blob.area.max())
-    return [blobs.get(actor.colour) or (spare.pop() if spare else None) for actor in scene.actors]
 
 
 def _is_related(scene: Scene, sights: list[Sight | None]) -> bool:

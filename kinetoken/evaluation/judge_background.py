@@ -20,7 +20,7 @@ ROW_ERROR_SHOWN: Final = 30.0
 """Mean difference in levels up to which the best fitting background counts as shown. Another colour in the palette
 is at least 35 levels away; lossy reconstructions are off by a few."""
 MARKS_SHOWN: Final = 0.3
-"""Share of the energy of a lattice of marks that must be found: 1 of a true one, about 0 of none or a misplaced one."""
+"""Least strength of marks: 1 as rendered, about 0 where there are none."""
 OFF_MARKS: Final = 30.0
 """Farthest a pixel may be from the line between the colours of its row and of its row's marks."""
 SAMPLED_FRAMES: Final = 5
@@ -86,20 +86,21 @@ def _recognise_colours(clip: Clip, form: Format, chosen: np.ndarray) -> tuple[Ba
 def _recognise_camera(clip: Clip, form: Format, chosen: np.ndarray, background: Background) -> Camera | None:
     """The camera whose moving marks are seen; None where there are no marks, so that nothing moves."""
     pixels = np.moveaxis(clip.frames[chosen][:, :, ::2], 3, 0).astype(np.float32)
-    gains = {camera: _marks_gain(pixels, form, chosen, background, camera) for camera in Camera}
-    best = max(gains, key=gains.__getitem__)
-    return best if gains[best] > MARKS_SHOWN else None
+    strengths = {camera: _marks_strength(pixels, form, chosen, background, camera) for camera in Camera}
+    best = max(strengths, key=strengths.__getitem__)
+    return best if strengths[best] > MARKS_SHOWN else None
 
 
-def _marks_gain(
+def _marks_strength(
     pixels: Float[np.ndarray, "3 frames height columns"],
     form: Format,
     chosen: np.ndarray,
     background: Background,
     camera: Camera,
 ) -> float:
-    """By how much the squared residual shrinks when this camera's marks are laid over the rows, as a share of their
-    own energy. Only pixels between the colours of the row and of its marks count: the others show actors."""
+    """How strong this camera's marks are, 1 if they are as rendered: the mean over the places where they should be,
+    less that over the others. Only pixels between the colours of the row and of its marks count: the others show
+    actors."""
     rows = _all_frames(_rows_book(form)[background, camera], form.frames)[chosen]
     goal = np.moveaxis(_mark_rgb(rows) - rows, 2, 0)[..., None]
     residual = pixels - np.moveaxis(rows, 2, 0)[..., None]
@@ -107,8 +108,9 @@ def _marks_gain(
     found = (residual * goal).sum(axis=0) / energy
     off = (residual**2).sum(axis=0) - found**2 * energy
     free = (np.abs(found - 0.5) < 1) & (off < OFF_MARKS**2)
-    cover = _all_frames(_mark_cover(form, camera), form.frames)[chosen][:, :, ::2] * free
-    return float(((2 * found - cover) * cover).sum() / max((cover**2).sum(), 1.0))
+    cover = _all_frames(_mark_cover(form, camera), form.frames)[chosen][:, :, ::2]
+    on, off = cover * free, (1 - cover) * free
+    return float((found * on).sum() / max(on.sum(), 1.0) - (found * off).sum() / max(off.sum(), 1.0))
 
 
 def _with_marks(rows: np.ndarray, cover: Float[np.ndarray, "views height width"]) -> np.ndarray:

@@ -8,9 +8,7 @@ from jaxtyping import Float
 
 from kinetoken.clip import Clip
 from kinetoken.data.toybox import Motion, Scene
-from kinetoken.evaluation.judge_background import recognise_setting
-from kinetoken.evaluation.judge_sight import see
-from kinetoken.evaluation.judge_tracks import find_blobs
+from kinetoken.evaluation.judge_sight import Witness
 
 Times = Float[np.ndarray, "frames"]
 
@@ -26,11 +24,10 @@ def fit_gravity(clip: Clip, scene: Scene) -> float | None:
     bounce, or that actor's colour is not found, or no flight is long enough.
     """
     bouncing = [actor for actor in scene.actors if actor.motion == Motion.BOUNCES]
-    setting = recognise_setting(clip)
-    blobs = find_blobs(clip, setting)
-    if not bouncing or bouncing[0].colour not in blobs:
+    sight = Witness(clip).sight(bouncing[0].colour) if bouncing else None
+    if sight is None:
         return None
-    track = see(clip, setting, blobs[bouncing[0].colour]).track
+    track = sight.track
     return _shared_acceleration(track.times[track.seen], track.place.imag[track.seen])
 
 

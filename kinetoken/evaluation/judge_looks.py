@@ -29,19 +29,18 @@ PATCH: Final = 16
 """Places along each side of a patch."""
 REACH: Final = 3.3
 """From a patch's middle to its edge, in spreads: a ball's radius is 2 of them, a star's 2.9."""
-SHIFTS: Final = (-0.6, -0.3, 0.0, 0.3, 0.6)
+SHIFTS: Final = (-0.5, 0.0, 0.5)
 """By how many spreads a look may lie off the blob's centre, either way: a blob that is cut off is lopsided."""
 SCALES: Final = (0.74, 0.86, 1.0, 1.16, 1.35)
-ANGLES: Final = 36
+ANGLES: Final = 24
 """Of a full turn."""
+TURNED_SCALES: Final = (1.0, 1.15)
 ODDITY: Final = 0.02
 TURN_ODDITY: Final = 0.01
-LEVELS: Final = (4.0, 6.5, 10.5, 17.0)
+LEVELS: Final = (2.5, 4.0, 6.5, 10.5, 17.0)
 """Radii, in pixels, for which looks are blurred as pixels blur them."""
 PICTURE: Final = 512
 """Side of the pictures that looks are sampled from, in pixels; the actor's radius is 0.19 of that."""
-FRAMES: Final = 6
-"""At most this many frames of a clip are looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ class Pose:
 
 
 UPRIGHT: Final = tuple(Pose(right=x, down=y, scale=s) for s, y, x in product(SCALES, SHIFTS, SHIFTS))
-TURNED: Final = tuple(Pose(angle=2 * np.pi * k / ANGLES) for k in range(ANGLES))
+TURNED: Final = tuple(Pose(scale=s, angle=2 * np.pi * k / ANGLES) for s, k in product(TURNED_SCALES, range(ANGLES)))
 POSES: Final = UPRIGHT + TURNED
 
 
@@ -83,22 +82,20 @@ class Picture:
 class Patches:
     """A blob's surroundings in every frame that shows it, as the sum above needs them.
 
-    frames: their indices; energy: the constant term; features: the factors of c^2, s^2, c, s and c s, place by place;
-    level: which of LEVELS the looks are to be blurred for.
+    frames: their indices; energy: the constant term; features: the factors of c^2, s^2, c, s and c s, place by place.
     """
 
     frames: Int[np.ndarray, "seen"]
     energy: Float[np.ndarray, "seen"]
     features: Float[np.ndarray, "seen features"]
-    level: float
 
-    def left_by_all(self, chosen: Int[np.ndarray, "chosen"]) -> Float[np.ndarray, "looks chosen poses"]:
+    def left_by_all(self, level: float, chosen: Int[np.ndarray, "chosen"]) -> Float[np.ndarray, "looks chosen poses"]:
         """The squared difference that every look in every pose leaves, as a share of that of the bare background."""
-        return self._left(_bank(self.level), chosen)
+        return self._left(_bank(level), chosen)
 
-    def left_by(self, look: Look) -> Float[np.ndarray, "seen poses"]:
+    def left_by(self, look: Look, level: float) -> Float[np.ndarray, "seen poses"]:
         """Likewise, by one look in every frame."""
-        return self._left(_bank(self.level)[LOOKS.index(look)], slice(None))
+        return self._left(_bank(level)[LOOKS.index(look)], slice(None))
 
     def _left(self, bank: np.ndarray, chosen: slice | np.ndarray) -> np.ndarray:
         energy = np.maximum(self.energy[chosen, None], 1.0)
@@ -108,12 +105,14 @@ class Patches:
 def cut_patches(clip: Clip, setting: Setting, blob: Blob) -> Patches:
     frames = np.flatnonzero(blob.seen)
     energy, features = _features(_sampled(clip, setting, blob, frames), blob.colour)
-    return Patches(frames=frames, energy=energy, features=features, level=_level(blob, frames))
+    return Patches(frames=frames, energy=energy, features=features)
 
 
-def _level(blob: Blob, frames: np.ndarray) -> float:
-    radius = float(np.median(blob.spread[frames])) / 0.53
-    return min(LEVELS, key=lambda level: abs(np.log(level / max(radius, 1.0))))
+def levels_of(blob: Blob) -> tuple[float, float]:
+    """The blurs in which the blob's look may be found: as sharp as its size allows, and as a lossy clip is."""
+    radius = float(np.median(blob.spread[blob.seen])) / 0.53
+    sharp = min(range(1, len(LEVELS)), key=lambda i: abs(np.log(LEVELS[i] / max(radius, 1.0))))
+    return LEVELS[sharp], LEVELS[sharp - 1]
 
 
 def _sampled(clip: Clip, setting: Setting, blob: Blob, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

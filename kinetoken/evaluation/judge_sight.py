@@ -9,10 +9,9 @@ from jaxtyping import Float, Int
 from kinetoken.clip import Clip
 from kinetoken.data.toybox import Colour, Motion, Shape, Size, Speed, Texture, camera_path
 from kinetoken.data.toybox_scene import GROWTH, GROWTH_SECONDS, PACE, RADIUS
-from kinetoken.evaluation.judge_background import Setting
+from kinetoken.evaluation.judge_background import Setting, recognise_setting
 from kinetoken.evaluation.judge_looks import (
     ANGLES,
-    FRAMES,
     LOOKS,
     POSES,
     SCALES,
@@ -22,10 +21,18 @@ from kinetoken.evaluation.judge_looks import (
     Patches,
     Picture,
     cut_patches,
+    levels_of,
     picture_of,
 )
 from kinetoken.evaluation.judge_motion import Track, motion_costs
-from kinetoken.evaluation.judge_tracks import Blob
+from kinetoken.evaluation.judge_tracks import Blob, find_blobs
+
+LEFT_SHOWN: Final = 0.5
+"""Share of a patch that the best look may leave unexplained, for there to be an actor: less than 0.2 in rendered clips,
+0.4 in lossy ones; more than 0.5 of what is only the edge of something else, or a ghost."""
+FRAMES_TRIED: Final = 9
+FRAMES: Final = 5
+"""Of the frames tried, so many count: those that are explained best."""
 
 Values = Float[np.ndarray, "seen"]
 
@@ -46,13 +53,33 @@ class Sight:
     left: float
 
 
-def see(clip: Clip, setting: Setting, blob: Blob) -> Sight:
+class Witness:
+    """Has seen one clip, and can be asked about it again and again."""
+
+    def __init__(self, clip: Clip) -> None:
+        self.clip = clip
+        self.setting = recognise_setting(clip)
+        self._blobs = find_blobs(clip, self.setting)
+        self._sights: dict[Colour, Sight | None] = {}
+
+    @property
+    def by_size(self) -> list[Colour]:
+        """The colours that the clip may show, the smallest first."""
+        return sorted(self._blobs, key=lambda colour: self._blobs[colour].area.max())
+
+    def sight(self, colour: Colour) -> Sight | None:
+        """What is seen of the actor of this colour; None if the clip does not show it."""
+        if colour not in self._sights:
+            found = _see(self.clip, self.setting, self._blobs[colour]) if colour in self._blobs else None
+            self._sights[colour] = found if found and found.left < LEFT_SHOWN else None
+        return self._sights[colour]
+
+
+def _see(clip: Clip, setting: Setting, blob: Blob) -> Sight:
     patches = cut_patches(clip, setting, blob)
     chosen = _clearest(blob, patches.frames)
-    left = (patches.left_by_all(chosen) + ODDITIES).min(axis=2).mean(axis=1)
-    best = int(left.argmin())
-    look = LOOKS[best]
-    track = _track(clip, setting, blob, patches, look)
+    level, look, left = min((_best_look(patches, level, chosen) for level in levels_of(blob)), key=lambda best: best[2])
+    track = _track(clip, setting, blob, patches, look, level)
     costs = motion_costs(track, setting.background)
     motion, speed = min(costs, key=costs.__getitem__)
     return Sight(
@@ -63,8 +90,17 @@ def see(clip: Clip, setting: Setting, blob: Blob) -> Sight:
         motion=motion,
         speed=speed,
         track=track,
-        left=float(left[best]),
+        left=left,
     )
+
+
+def _best_look(patches: Patches, level: float, chosen: Int[np.ndarray, "chosen"]) -> tuple[float, Look, float]:
+    """The level, the look that explains the chosen frames best at it, and the mean share that this leaves."""
+    by_frame = (patches.left_by_all(level, chosen) + ODDITIES).min(axis=2)
+    fitting = np.sort(np.argsort(by_frame.min(axis=0))[:FRAMES])
+    left = by_frame[:, fitting].mean(axis=1)
+    best = int(left.argmin())
+    return level, LOOKS[best], float(left[best])
 
 
 def _size(track: Track, motion: Motion, speed: Speed) -> Size:
@@ -76,17 +112,18 @@ def _size(track: Track, motion: Motion, speed: Speed) -> Size:
 
 
 def _clearest(blob: Blob, frames: Int[np.ndarray, "seen"]) -> Int[np.ndarray, "chosen"]:
-    """Indices into `frames` of those where the blob is clear and large, as many as are looked at."""
-    order = np.lexsort((-blob.area[frames], ~blob.clear[frames]))
-    clear = int(blob.clear[frames].sum())
-    return np.sort(order[: min(FRAMES, max(clear, 1))])
+    """Indices into `frames` of those where the blob is clear, or else of all: the larger ones, as many as are tried."""
+    clear = np.flatnonzero(blob.clear[frames])
+    clear = clear if len(clear) else np.arange(len(frames))
+    large = clear[blob.spread[frames][clear] >= np.median(blob.spread[frames][clear])]
+    return large[np.unique(np.linspace(0, len(large) - 1, FRAMES_TRIED).round().astype(int))]
 
 
-def _track(clip: Clip, setting: Setting, blob: Blob, patches: Patches, look: Look) -> Track:
+def _track(clip: Clip, setting: Setting, blob: Blob, patches: Patches, look: Look, level: float) -> Track:
     """Where the look lies in every frame, in the world's units."""
     count, frames = len(clip), patches.frames
-    left = patches.left_by(look)
-    x, y, pixels = _placed(blob, frames, picture_of(look, patches.level), left)
+    left = patches.left_by(look, level)
+    x, y, pixels = _placed(blob, frames, picture_of(look, level), left)
     times, short = np.arange(count) / clip.fps, min(clip.width, clip.height)
     camera = camera_path(setting.camera, times)
     zoom = camera.zoom[frames] * short
@@ -94,7 +131,7 @@ def _track(clip: Clip, setting: Setting, blob: Blob, patches: Patches, look: Loo
     place.real[frames] = (x - clip.width / 2) / zoom + camera.x[frames]
     place.imag[frames] = (clip.height - short / 2 - y) / zoom + 0.5
     radius[frames] = pixels / zoom
-    angles = left[:, len(UPRIGHT) :]
+    angles = left[:, len(UPRIGHT) :].reshape(len(frames), -1, ANGLES).min(axis=1)
     turned[frames] = angles - angles.min(axis=1, keepdims=True)
     return Track(
         times=times,

@@ -1,6 +1,7 @@
 """Where the pixels of each actor's colour are, frame by frame."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxtyping import Bool, Float, Int8, UInt8
 
 from kinetoken.clip import Clip
 from kinetoken.data.toybox import Colour
+from kinetoken.data.toybox_scene import COLOUR_RGB
 from kinetoken.evaluation.judge_background import Setting
 from kinetoken.evaluation.judge_palette import COLOURS, colour_labels
 
@@ -18,8 +20,15 @@ OFF_BACKGROUND: Final = 28
 """Levels, in any channel, by which a pixel must differ from the background to belong to an actor."""
 NEIGHBOURS: Final = 4
 """Pixels of its colour, itself included, that a pixel must have among the nine around it: no speck, no blurred edge."""
+SOLID: Final = 8
+"""Likewise, that SMALLEST_AREA pixels of the clip must have: blurred edges between two others are thinner than that."""
+STRAY: Final = 2.7
+"""Times the median distance from the middle that a pixel may be away: a star's tips are at 2.4, a triangle's at 2.6."""
 SMALLEST_AREA: Final = 8
 """Pixels of an actor's colour that make a frame count as showing it."""
+LEAST_STRENGTH: Final = 0.6
+"""How strong the colour must be (1 of the actor's own colour, 0 of the background), as a share of what is usual in the
+clip. A ghost, which lossy clips leave where something was a moment ago, is as large as what it is of, but weak."""
 SMALLEST_SHARE: Final = 0.05
 """Likewise, as a share of its largest area in the clip. Growing multiplies areas by 6.25."""
 
@@ -51,8 +60,14 @@ def find_blobs(clip: Clip, setting: Setting) -> dict[Colour, Blob]:
     hues = labels % len(COLOURS)
     hues[labels < 0] = -1
     counts = np.bincount(hues[hues >= 0], minlength=len(COLOURS))
-    found = {i: _without_specks(hues == i) for i in np.flatnonzero(counts >= SMALLEST_AREA)}
-    blobs = [_blob(COLOURS[i], mask, [other for j, other in found.items() if j != i]) for i, mask in found.items()]
+    masks = {index: hues == index for index in range(len(COLOURS)) if counts[index] >= SMALLEST_AREA}
+    around = {index: _sum_around(mask) for index, mask in masks.items()}
+    solid = [index for index, count in around.items() if np.count_nonzero(count >= SOLID) >= SMALLEST_AREA]
+    masks = {index: masks[index] & (around[index] >= NEIGHBOURS) for index in solid}
+    blobs = [
+        _blob(COLOURS[index], clip, setting, mask, [masks[i] for i in solid if i != index])
+        for index, mask in masks.items()
+    ]
     return {blob.colour: blob for blob in blobs if blob.seen.any()}
 
 
@@ -61,10 +76,6 @@ def _off_background(
 ) -> Mask:
     off = np.maximum(frames, canvas) - np.minimum(frames, canvas)
     return np.maximum(np.maximum(off[..., 0], off[..., 1]), off[..., 2]) > OFF_BACKGROUND
-
-
-def _without_specks(mask: Mask) -> Mask:
-    return mask & (_sum_around(mask) >= NEIGHBOURS)
 
 
 def _sum_around(mask: Mask) -> Int8[np.ndarray, "frames height width"]:
@@ -78,28 +89,57 @@ def _sum_around(mask: Mask) -> Int8[np.ndarray, "frames height width"]:
     return total
 
 
-def _blob(colour: Colour, mask: Mask, others: list[Mask]) -> Blob:
+def _blob(colour: Colour, clip: Clip, setting: Setting, mask: Mask, others: list[Mask]) -> Blob:
+    mask = _without_strays(mask)
     columns, rows = mask.sum(axis=1, dtype=np.float32), mask.sum(axis=2, dtype=np.float32)
     area = columns.sum(axis=1).astype(float)
     x, variance_x = _moments(columns)
     y, variance_y = _moments(rows)
+    spread = np.sqrt((variance_x + variance_y) / 2)
     cut = mask[:, [0, -1]].any(axis=(1, 2)) | mask[:, :, [0, -1]].any(axis=(1, 2))
     beside = np.zeros_like(mask)
     for other in others:
         beside |= _sum_around(other) > 0
     cut |= (mask & (_sum_around(beside) > 0)).any(axis=(1, 2))
     seen = area >= max(SMALLEST_AREA, SMALLEST_SHARE * area.max())
+    if seen.any():
+        strength = _strength(colour, clip, setting, mask)
+        seen &= strength >= LEAST_STRENGTH * np.percentile(strength[seen], 80)
     return Blob(
         colour=colour,
         x=x,
         y=y,
-        spread=np.sqrt((variance_x + variance_y) / 2),
+        spread=spread,
         area=area,
         seen=seen,
         clear=seen & ~cut,
         mask=mask,
         beside=beside,
     )
+
+
+def _strength(colour: Colour, clip: Clip, setting: Setting, mask: Mask) -> Times:
+    """How far the masked pixels of each frame are from the background towards the colour; 1 is all the way."""
+    frame, row, column = np.nonzero(mask)
+    behind = setting.canvas[frame if len(setting.canvas) > 1 else 0, row, column].astype(np.float32)
+    way = np.array(COLOUR_RGB[colour], dtype=np.float32) - behind
+    off = clip.frames[frame, row, column] - behind
+    share = np.einsum("ij,ij->i", off, way) / np.einsum("ij,ij->i", way, way)
+    return np.bincount(frame, share, len(mask)) / np.maximum(np.bincount(frame, minlength=len(mask)), 1)
+
+
+def _without_strays(mask: Mask) -> Mask:
+    """The mask without what lies far from the median of its pixels in the same frame."""
+    frame, row, column = np.nonzero(mask)
+    kept = mask.copy()
+    ends = np.searchsorted(frame, np.arange(len(mask) + 1))
+    for start, end in pairwise(ends):
+        y, x = row[start:end], column[start:end]
+        if len(x) >= SMALLEST_AREA:
+            distance = np.hypot(y - np.median(y), x - np.median(x))
+            far = distance > STRAY * np.median(distance) + 1
+            kept[frame[start:end][far], y[far], x[far]] = False
+    return kept
 
 
 def _moments(counts: Float[np.ndarray, "frames places"]) -> tuple[Times, Times]:
