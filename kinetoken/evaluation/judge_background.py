@@ -6,7 +6,7 @@ from itertools import permutations, product
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from kinetoken.clip import Clip
 from kinetoken.data.toybox import Background, BackgroundColour, Camera, Scene, render
@@ -21,6 +21,8 @@ ROW_ERROR_SHOWN: Final = 30.0
 is at least 35 levels away; lossy reconstructions are off by a few."""
 MARKS_SHOWN: Final = 0.3
 """Least strength of marks: 1 as rendered, about 0 where there are none."""
+FEWEST_MARKS: Final = 0.01
+"""Share of the pixels that must be so light for marks to be looked for. A lattice covers 6%."""
 OFF_MARKS: Final = 30.0
 """Farthest a pixel may be from the line between the colours of its row and of its row's marks."""
 SAMPLED_FRAMES: Final = 5
@@ -76,7 +78,7 @@ def recognise_setting(clip: Clip) -> Setting:
 
 def _recognise_colours(clip: Clip, form: Format, chosen: np.ndarray) -> tuple[Background, bool]:
     """The colours and floor whose rows are nearest to the rows' median colours, under any zoom."""
-    seen = np.median(clip.frames[chosen], axis=2).astype(np.float32)
+    seen = np.median(clip.frames[chosen][:, :, ::2], axis=2).astype(np.float32)
     keys, book = _row_hypotheses(form)
     errors = np.abs(book[:, chosen] - seen).clip(max=ROW_ERROR_CAP).reshape(len(keys), -1).mean(axis=1)
     best = int(errors.argmin())
@@ -85,32 +87,45 @@ def _recognise_colours(clip: Clip, form: Format, chosen: np.ndarray) -> tuple[Ba
 
 def _recognise_camera(clip: Clip, form: Format, chosen: np.ndarray, background: Background) -> Camera | None:
     """The camera whose moving marks are seen; None where there are no marks, so that nothing moves."""
-    pixels = np.moveaxis(clip.frames[chosen][:, :, ::2], 3, 0).astype(np.float32)
+    pixels = clip.frames[chosen][:, :, ::2].astype(np.float32)
+    found, free = _lightness(pixels, _rows_of(form, background, Camera.STILL, chosen))
+    if np.mean(free & (found > MARKS_SHOWN)) < FEWEST_MARKS:
+        return None
     strengths = {camera: _marks_strength(pixels, form, chosen, background, camera) for camera in Camera}
     best = max(strengths, key=strengths.__getitem__)
     return best if strengths[best] > MARKS_SHOWN else None
 
 
 def _marks_strength(
-    pixels: Float[np.ndarray, "3 frames height columns"],
+    pixels: Float[np.ndarray, "frames height columns 3"],
     form: Format,
     chosen: np.ndarray,
     background: Background,
     camera: Camera,
 ) -> float:
     """How strong this camera's marks are, 1 if they are as rendered: the mean over the places where they should be,
-    less that over the others. Only pixels between the colours of the row and of its marks count: the others show
-    actors."""
-    rows = _all_frames(_rows_book(form)[background, camera], form.frames)[chosen]
-    goal = np.moveaxis(_mark_rgb(rows) - rows, 2, 0)[..., None]
-    residual = pixels - np.moveaxis(rows, 2, 0)[..., None]
-    energy = (goal**2).sum(axis=0)
-    found = (residual * goal).sum(axis=0) / energy
-    off = (residual**2).sum(axis=0) - found**2 * energy
-    free = (np.abs(found - 0.5) < 1) & (off < OFF_MARKS**2)
+    less that over the others."""
+    found, free = _lightness(pixels, _rows_of(form, background, camera, chosen))
     cover = _all_frames(_mark_cover(form, camera), form.frames)[chosen][:, :, ::2]
-    on, off = cover * free, (1 - cover) * free
-    return float((found * on).sum() / max(on.sum(), 1.0) - (found * off).sum() / max(off.sum(), 1.0))
+    on, beside = cover * free, (1 - cover) * free
+    return float((found * on).sum() / max(on.sum(), 1.0) - (found * beside).sum() / max(beside.sum(), 1.0))
+
+
+def _lightness(
+    pixels: Float[np.ndarray, "frames height columns 3"], rows: Rows
+) -> tuple[Float[np.ndarray, "frames height columns"], Bool[np.ndarray, "frames height columns"]]:
+    """How far each pixel is from the colour of its row, 0, to that of the row's marks, 1; and whether it is between
+    them at all. What is not shows actors."""
+    goal = _mark_rgb(rows) - rows
+    off = pixels - rows[:, :, None]
+    energy = np.einsum("fhc,fhc->fh", goal, goal)[..., None]
+    found = np.einsum("fhwc,fhc->fhw", off, goal) / energy
+    aside = np.einsum("fhwc,fhwc->fhw", off, off) - found**2 * energy
+    return found, (np.abs(found - 0.5) < 1) & (aside < OFF_MARKS**2)
+
+
+def _rows_of(form: Format, background: Background, camera: Camera, chosen: np.ndarray) -> Rows:
+    return _all_frames(_rows_book(form)[background, camera], form.frames)[chosen]
 
 
 def _with_marks(rows: np.ndarray, cover: Float[np.ndarray, "views height width"]) -> np.ndarray:

@@ -25,7 +25,7 @@ from kinetoken.evaluation.judge_tracks import Blob
 
 Look = tuple[Shape, Texture]
 LOOKS: Final[tuple[Look, ...]] = tuple(product(Shape, Texture))
-PATCH: Final = 16
+PATCH: Final = 14
 """Places along each side of a patch."""
 REACH: Final = 3.3
 """From a patch's middle to its edge, in spreads: a ball's radius is 2 of them, a star's 2.9."""
@@ -89,15 +89,16 @@ class Patches:
     energy: Float[np.ndarray, "seen"]
     features: Float[np.ndarray, "seen features"]
 
-    def left_by_all(self, level: float, chosen: Int[np.ndarray, "chosen"]) -> Float[np.ndarray, "looks chosen poses"]:
+    def left_by_all(self, level: float, chosen: Int[np.ndarray, "chosen"]) -> Float[np.ndarray, "chosen looks poses"]:
         """The squared difference that every look in every pose leaves, as a share of that of the bare background."""
-        return self._left(_bank(level), chosen)
+        return self._left(_bank(level), chosen).reshape(len(chosen), len(LOOKS), len(POSES))
 
     def left_by(self, look: Look, level: float) -> Float[np.ndarray, "seen poses"]:
         """Likewise, by one look in every frame."""
-        return self._left(_bank(level)[LOOKS.index(look)], slice(None))
+        first = LOOKS.index(look) * len(POSES)
+        return self._left(_bank(level)[:, first : first + len(POSES)], slice(None))
 
-    def _left(self, bank: np.ndarray, chosen: slice | np.ndarray) -> np.ndarray:
+    def _left(self, bank: Float[np.ndarray, "features templates"], chosen: slice | np.ndarray) -> np.ndarray:
         energy = np.maximum(self.energy[chosen, None], 1.0)
         return 1 + self.features[chosen] @ bank / energy
 
@@ -166,9 +167,9 @@ def _places() -> Float[np.ndarray, "places 2"]:
 
 
 @lru_cache(maxsize=len(LEVELS))
-def _bank(level: float) -> Float[np.ndarray, "looks features poses"]:
-    """c^2, s^2, c, s and c s of every look in every pose, at the places of a patch."""
-    return np.stack([_templates(picture_of(look, level)) for look in LOOKS])
+def _bank(level: float) -> Float[np.ndarray, "features templates"]:
+    """c^2, s^2, c, s and c s at the places of a patch, of every look in every pose, look by look."""
+    return np.concatenate([_templates(picture_of(look, level)) for look in LOOKS], axis=1)
 
 
 def _templates(picture: Picture) -> Float[np.ndarray, "features poses"]:

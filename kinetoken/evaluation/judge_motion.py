@@ -40,8 +40,10 @@ SMALLEST_DROP: Final = 0.1
 """World units that something must fall to be said to bounce or fall. The toybox drops things by 0.24 at least."""
 SPIN_BIAS: Final = 0.4
 """A spin must explain the angles by so much better than standing still. What is plain and round never does."""
-DROP_STARTS: Final = np.linspace(-0.06, 0.06, 13)
-"""Heights that a drop may have started from, about the first that was seen, in world units."""
+DROPS: Final = np.arange(SMALLEST_DROP, 1.5, 0.01)
+"""Heights, in world units, that something may drop by."""
+DROP_SLACK: Final = 0.06
+"""A drop may have started so far from the first height that was seen."""
 
 LONE_KINDS: Final[tuple[Kind, ...]] = tuple(
     (motion, speed)
@@ -166,7 +168,7 @@ def _laid_over(track: Track, guesses: Guesses) -> Guesses:
     width, _ = track.view
     low = complex(-width / 2 - WRAP_MARGIN, -WRAP_MARGIN)
     x, y = (place - low).real % period[:, :1] + low.real, (place - low).imag % period[:, 1:] + low.imag
-    scale = np.exp(np.median(np.log(track.radius / guesses.radius)[:, seen], axis=1))
+    scale = np.exp(_median(np.log(track.radius / guesses.radius)[:, seen]))
     return Guesses(
         kinds=guesses.kinds,
         place=np.where(moves[:, None], x + 1j * y, place),
@@ -181,7 +183,7 @@ def _median_shift(
 ) -> Float[np.ndarray, "guesses"]:
     """The median of differences that are known up to a period."""
     turns = np.round((off - off[:, :1]) / period[:, None])
-    return np.median(off - turns * period[:, None], axis=1)
+    return _median(off - turns * period[:, None])
 
 
 def _orbit_turn(track: Track, place: Complex[np.ndarray, "orbits frames"]) -> Complex[np.ndarray, "orbits 1"]:
@@ -192,12 +194,32 @@ def _orbit_turn(track: Track, place: Complex[np.ndarray, "orbits frames"]) -> Co
 
 
 def _drops(track: Track, background: Background) -> Guesses:
-    """Bounces and falls from several heights, at the radius and above the middle of the track."""
+    """Bounces and falls from about the height that was seen first, at the radius and above the middle of the track."""
     seen = track.place[track.seen]
     rest = background.ground + OUTLINE[track.shape].below * RADIUS[track.size]
-    starts = np.maximum(seen[0].imag + DROP_STARTS, rest + SMALLEST_DROP)
-    pairs = list(product(DROP_KINDS, starts))
-    actor = Actor(shape=track.shape, colour=Colour.RED, size=track.size, x=float(np.median(seen.real)))
-    actors = [replace(actor, motion=motion, y=float(start)) for (motion, _), start in pairs]
-    guesses = Guesses.of(tuple(kind for kind, _ in pairs), [_path(actor, background, track.times) for actor in actors])
-    return replace(guesses, radius=np.full_like(guesses.radius, np.median(track.radius[track.seen])))
+    family = _drop_family(tuple(track.times))
+    near = np.abs(family.place[:, 0].imag + rest - seen[0].imag) <= DROP_SLACK
+    near |= np.abs(family.place[:, 0].imag - SMALLEST_DROP) < 1e-6  # whatever is lower started from there at least
+    return Guesses(
+        kinds=tuple(kind for kind, chosen in zip(family.kinds, near, strict=True) if chosen),
+        place=family.place[near] + complex(_median(seen.real), rest),
+        radius=np.full_like(family.radius[near], _median(track.radius[track.seen])),
+        angle=family.angle[near],
+        visible=family.visible[near],
+    )
+
+
+@lru_cache(maxsize=8)
+def _drop_family(times: tuple[float, ...]) -> Guesses:
+    """Bounces and falls by every height, of an actor that rests at the origin."""
+    rest = OUTLINE[Shape.BALL].below * RADIUS[Size.USUAL]
+    pairs = list(product(DROP_KINDS, DROPS))
+    actors = [Actor(shape=Shape.BALL, colour=Colour.RED, motion=kind[0], y=rest + float(drop)) for kind, drop in pairs]
+    trajectories = [_path(actor, Background(), np.array(times)) for actor in actors]
+    guesses = Guesses.of(tuple(kind for kind, _ in pairs), trajectories)
+    return replace(guesses, place=guesses.place - 1j * rest)
+
+
+def _median(values: Float[np.ndarray, "*places values"]) -> Float[np.ndarray, "*places"]:
+    """Along the last axis; the upper one of two."""
+    return np.sort(values, axis=-1)[..., values.shape[-1] // 2]

@@ -70,12 +70,11 @@ def _bump_at(time: float, first: Track, second: Track) -> float:
 def _misfit_of_line(track: Track, when: Seen) -> float:
     """Of a steady motion at any velocity."""
     chosen = track.seen & when
-    times, places = track.times[chosen], track.place[chosen]
-    if len(times) < 3:
+    if chosen.sum() < 3:
         return 0.0
-    line = np.polynomial.polynomial.polyfit(times, np.stack([places.real, places.imag], axis=1), 1)
-    fitted = line[0] + np.outer(times, line[1])
-    return _capped(places - fitted[:, 0] - 1j * fitted[:, 1])
+    times, places = track.times[chosen], track.place[chosen]
+    times, places = times - times.mean(), places - places.mean()
+    return _capped(places - times * (times @ places) / (times @ times))
 
 
 def _misfit(off: Places, chosen: Seen) -> float:

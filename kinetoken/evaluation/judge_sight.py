@@ -1,6 +1,7 @@
 """What is to be seen of one actor: its look, and its track in the world."""
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
@@ -30,6 +31,8 @@ from kinetoken.evaluation.judge_tracks import Blob, find_blobs
 LEFT_SHOWN: Final = 0.5
 """Share of a patch that the best look may leave unexplained, for there to be an actor: less than 0.2 in rendered clips,
 0.4 in lossy ones; more than 0.5 of what is only the edge of something else, or a ghost."""
+SHARP_ENOUGH: Final = 0.05
+"""Likewise, if blurred looks need not be tried."""
 FRAMES_TRIED: Final = 9
 FRAMES: Final = 5
 """Of the frames tried, so many count: those that are explained best."""
@@ -78,7 +81,10 @@ class Witness:
 def _see(clip: Clip, setting: Setting, blob: Blob) -> Sight:
     patches = cut_patches(clip, setting, blob)
     chosen = _clearest(blob, patches.frames)
-    level, look, left = min((_best_look(patches, level, chosen) for level in levels_of(blob)), key=lambda best: best[2])
+    sharp, blurred = levels_of(blob)
+    level, look, left = _best_look(patches, sharp, chosen)
+    if left > SHARP_ENOUGH:
+        level, look, left = min((level, look, left), _best_look(patches, blurred, chosen), key=itemgetter(2))
     track = _track(clip, setting, blob, patches, look, level)
     costs = motion_costs(track, setting.background)
     motion, speed = min(costs, key=costs.__getitem__)
@@ -97,8 +103,8 @@ def _see(clip: Clip, setting: Setting, blob: Blob) -> Sight:
 def _best_look(patches: Patches, level: float, chosen: Int[np.ndarray, "chosen"]) -> tuple[float, Look, float]:
     """The level, the look that explains the chosen frames best at it, and the mean share that this leaves."""
     by_frame = (patches.left_by_all(level, chosen) + ODDITIES).min(axis=2)
-    fitting = np.sort(np.argsort(by_frame.min(axis=0))[:FRAMES])
-    left = by_frame[:, fitting].mean(axis=1)
+    fitting = np.argsort(by_frame.min(axis=1))[:FRAMES]
+    left = by_frame[fitting].mean(axis=0)
     best = int(left.argmin())
     return level, LOOKS[best], float(left[best])
 

@@ -1,11 +1,10 @@
 """Where the pixels of each actor's colour are, frame by frame."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float, Int8, UInt8
+from jaxtyping import Bool, Float, Int, Int8, UInt8
 
 from kinetoken.clip import Clip
 from kinetoken.data.toybox import Colour
@@ -80,12 +79,12 @@ def _off_background(
 
 def _sum_around(mask: Mask) -> Int8[np.ndarray, "frames height width"]:
     """How many of the 3 x 3 pixels around each are in the mask."""
-    total = mask.astype(np.int8)
-    for axis in (1, 2):
-        line = np.moveaxis(total, axis, 0).copy()
-        line[1:] += np.moveaxis(total, axis, 0)[:-1]
-        line[:-1] += np.moveaxis(total, axis, 0)[1:]
-        total = np.moveaxis(line, 0, axis)
+    rows = mask.astype(np.int8)
+    rows[:, 1:] += mask[:, :-1]
+    rows[:, :-1] += mask[:, 1:]
+    total = rows.copy()
+    total[:, :, 1:] += rows[:, :, :-1]
+    total[:, :, :-1] += rows[:, :, 1:]
     return total
 
 
@@ -131,15 +130,18 @@ def _strength(colour: Colour, clip: Clip, setting: Setting, mask: Mask) -> Times
 def _without_strays(mask: Mask) -> Mask:
     """The mask without what lies far from the median of its pixels in the same frame."""
     frame, row, column = np.nonzero(mask)
+    counts = np.bincount(frame, minlength=len(mask))
+    distance = np.hypot(*(axis - _medians(axis, frame, counts)[frame] for axis in (row, column)))
+    far = distance > STRAY * _medians(distance, frame, counts)[frame] + 1
     kept = mask.copy()
-    ends = np.searchsorted(frame, np.arange(len(mask) + 1))
-    for start, end in pairwise(ends):
-        y, x = row[start:end], column[start:end]
-        if len(x) >= SMALLEST_AREA:
-            distance = np.hypot(y - np.median(y), x - np.median(x))
-            far = distance > STRAY * np.median(distance) + 1
-            kept[frame[start:end][far], y[far], x[far]] = False
+    kept[frame[far], row[far], column[far]] = False
     return kept
+
+
+def _medians(values: np.ndarray, frame: Int[np.ndarray, "pixels"], counts: Int[np.ndarray, "frames"]) -> Times:
+    """Median value of each frame's pixels; anything where there are none."""
+    middle = np.minimum(np.cumsum(counts) - (counts + 1) // 2, len(values) - 1)
+    return values[np.lexsort((values, frame))][middle].astype(float)
 
 
 def _moments(counts: Float[np.ndarray, "frames places"]) -> tuple[Times, Times]:
