@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Complex
 
 from kinetoken.data.toybox import Motion, Relation, Speed
-from kinetoken.data.toybox_motion import DIRECTION
+from kinetoken.data.toybox_motion import DIRECTION, WRAP_MARGIN
 from kinetoken.data.toybox_scene import PACE, VELOCITY
 from kinetoken.evaluation.judge_motion import CAP, PLACE_ERROR, Track
 
@@ -38,10 +38,18 @@ def _chase_cost(first: Track, second: Track) -> float:
     for x, y in DIRECTION.values():
         way = complex(x, y)
         ahead = ((second.place - first.place) * way.conjugate()).real[both]
-        if len(ahead) and np.median(ahead) > 0:
+        if len(ahead) and ahead[0] > 0:
             move = way * VELOCITY * first.times
-            costs.append(_misfit(first.place - move, first.seen) + _misfit(second.place - move, second.seen))
+            costs.append(sum(_misfit(_unwrapped(track, track.place - move), track.seen) for track in (first, second)))
     return min(costs)
+
+
+def _unwrapped(track: Track, off: Places) -> Places:
+    """Places that are known up to the way around the view, brought next to the first that is seen."""
+    width, height = (side + 2 * WRAP_MARGIN for side in track.view)
+    first = off[track.seen][0]
+    turns = (off - first).real / width, (off - first).imag / height
+    return off - np.round(turns[0]) * width - 1j * np.round(turns[1]) * height
 
 
 def _behind_cost(first: Track, second: Track) -> float:

@@ -26,7 +26,7 @@ from kinetoken.evaluation.judge_looks import (
     picture_of,
 )
 from kinetoken.evaluation.judge_motion import Track, motion_costs
-from kinetoken.evaluation.judge_tracks import Blob, find_blobs
+from kinetoken.evaluation.judge_tracks import Blob, find_blob, find_regions
 
 LEFT_SHOWN: Final = 0.5
 """Share of a patch that the best look may leave unexplained, for there to be an actor: less than 0.2 in rendered clips,
@@ -36,6 +36,8 @@ SHARP_ENOUGH: Final = 0.05
 FRAMES_TRIED: Final = 9
 FRAMES: Final = 5
 """Of the frames tried, so many count: those that are explained best."""
+
+ROUND: Final = (Shape.BALL, Shape.RING)
 
 Values = Float[np.ndarray, "seen"]
 
@@ -62,18 +64,19 @@ class Witness:
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
         self.setting = recognise_setting(clip)
-        self._blobs = find_blobs(clip, self.setting)
+        self._regions = find_regions(clip, self.setting)
         self._sights: dict[Colour, Sight | None] = {}
 
     @property
     def by_size(self) -> list[Colour]:
-        """The colours that the clip may show, the smallest first."""
-        return sorted(self._blobs, key=lambda colour: self._blobs[colour].area.max())
+        """The colours that the clip may show an actor in, the smallest area first."""
+        return sorted(self._regions.solid, key=lambda colour: self._regions.masks[colour].sum())
 
     def sight(self, colour: Colour) -> Sight | None:
         """What is seen of the actor of this colour; None if the clip does not show it."""
         if colour not in self._sights:
-            found = _see(self.clip, self.setting, self._blobs[colour]) if colour in self._blobs else None
+            blob = find_blob(self.clip, self._regions, colour)
+            found = _see(self.clip, self.setting, blob) if blob else None
             self._sights[colour] = found if found and found.left < LEFT_SHOWN else None
         return self._sights[colour]
 
@@ -138,7 +141,8 @@ def _track(clip: Clip, setting: Setting, blob: Blob, patches: Patches, look: Loo
     place.imag[frames] = (clip.height - short / 2 - y) / zoom + 0.5
     radius[frames] = pixels / zoom
     angles = left[:, len(UPRIGHT) :].reshape(len(frames), -1, ANGLES).min(axis=1)
-    turned[frames] = angles - angles.min(axis=1, keepdims=True)
+    if not (look[0] in ROUND and look[1] == Texture.PLAIN):
+        turned[frames] = angles - angles.min(axis=1, keepdims=True)
     return Track(
         times=times,
         place=place,

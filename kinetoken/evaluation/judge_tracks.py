@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int, Int8, UInt8
 
 from kinetoken.clip import Clip
 from kinetoken.data.toybox import Colour
+from kinetoken.data.toybox_render import DARK_TONE
 from kinetoken.data.toybox_scene import COLOUR_RGB
 from kinetoken.evaluation.judge_background import Setting
 from kinetoken.evaluation.judge_palette import COLOURS, colour_labels
@@ -25,9 +26,9 @@ STRAY: Final = 2.7
 """Times the median distance from the middle that a pixel may be away: a star's tips are at 2.4, a triangle's at 2.6."""
 SMALLEST_AREA: Final = 8
 """Pixels of an actor's colour that make a frame count as showing it."""
-LEAST_STRENGTH: Final = 0.6
-"""How strong the colour must be (1 of the actor's own colour, 0 of the background), as a share of what is usual in the
-clip. A ghost, which lossy clips leave where something was a moment ago, is as large as what it is of, but weak."""
+LEAST_TONE: Final = 0.5
+"""How light an actor must be, on the way from its dark to its light tone, as a share of what is usual in the clip. A
+ghost, which lossy clips leave where something was a moment ago, is as large as what it is of, but dark or pale."""
 SMALLEST_SHARE: Final = 0.05
 """Likewise, as a share of its largest area in the clip. Growing multiplies areas by 6.25."""
 
@@ -52,22 +53,29 @@ class Blob:
     beside: Mask
 
 
-def find_blobs(clip: Clip, setting: Setting) -> dict[Colour, Blob]:
-    """The blobs of every palette colour that the clip shows, in one frame at least."""
+@dataclass(frozen=True, kw_only=True)
+class Regions:
+    """The pixels of every palette colour that the clip shows.
+
+    solid: the colours that are more somewhere than a blurred edge between two others, which may be of any colour.
+    """
+
+    masks: dict[Colour, Mask]
+    solid: frozenset[Colour]
+
+
+def find_regions(clip: Clip, setting: Setting) -> Regions:
     labels = colour_labels(clip.frames)
     labels[~_off_background(clip.frames, setting.canvas)] = -1
     hues = labels % len(COLOURS)
     hues[labels < 0] = -1
     counts = np.bincount(hues[hues >= 0], minlength=len(COLOURS))
-    masks = {index: hues == index for index in range(len(COLOURS)) if counts[index] >= SMALLEST_AREA}
-    around = {index: _sum_around(mask) for index, mask in masks.items()}
-    solid = [index for index, count in around.items() if np.count_nonzero(count >= SOLID) >= SMALLEST_AREA]
-    masks = {index: masks[index] & (around[index] >= NEIGHBOURS) for index in solid}
-    blobs = [
-        _blob(COLOURS[index], clip, setting, mask, [masks[i] for i in solid if i != index])
-        for index, mask in masks.items()
-    ]
-    return {blob.colour: blob for blob in blobs if blob.seen.any()}
+    found = {colour: hues == hue for hue, colour in enumerate(COLOURS) if counts[hue] >= SMALLEST_AREA}
+    around = {colour: _sum_around(mask) for colour, mask in found.items()}
+    return Regions(
+        masks={colour: mask & (around[colour] >= NEIGHBOURS) for colour, mask in found.items()},
+        solid=frozenset(colour for colour, sums in around.items() if np.count_nonzero(sums >= SOLID) >= SMALLEST_AREA),
+    )
 
 
 def _off_background(
@@ -88,27 +96,30 @@ def _sum_around(mask: Mask) -> Int8[np.ndarray, "frames height width"]:
     return total
 
 
-def _blob(colour: Colour, clip: Clip, setting: Setting, mask: Mask, others: list[Mask]) -> Blob:
-    mask = _without_strays(mask)
+def find_blob(clip: Clip, regions: Regions, colour: Colour) -> Blob | None:
+    """The blob of this colour; None if no frame shows enough of it."""
+    if colour not in regions.masks or not regions.masks[colour].any():
+        return None
+    mask = _without_strays(regions.masks[colour])
     columns, rows = mask.sum(axis=1, dtype=np.float32), mask.sum(axis=2, dtype=np.float32)
     area = columns.sum(axis=1).astype(float)
+    seen = area >= max(SMALLEST_AREA, SMALLEST_SHARE * area.max())
+    if not seen.any():
+        return None
+    tone = _tone(clip, colour, mask)
+    seen &= tone >= LEAST_TONE * np.percentile(tone[seen], 80)
     x, variance_x = _moments(columns)
     y, variance_y = _moments(rows)
-    spread = np.sqrt((variance_x + variance_y) / 2)
-    cut = mask[:, [0, -1]].any(axis=(1, 2)) | mask[:, :, [0, -1]].any(axis=(1, 2))
     beside = np.zeros_like(mask)
-    for other in others:
-        beside |= _sum_around(other) > 0
+    for other in regions.solid - {colour}:
+        beside |= _sum_around(regions.masks[other]) > 0
+    cut = mask[:, [0, -1]].any(axis=(1, 2)) | mask[:, :, [0, -1]].any(axis=(1, 2))
     cut |= (mask & (_sum_around(beside) > 0)).any(axis=(1, 2))
-    seen = area >= max(SMALLEST_AREA, SMALLEST_SHARE * area.max())
-    if seen.any():
-        strength = _strength(colour, clip, setting, mask)
-        seen &= strength >= LEAST_STRENGTH * np.percentile(strength[seen], 80)
     return Blob(
         colour=colour,
         x=x,
         y=y,
-        spread=spread,
+        spread=np.sqrt((variance_x + variance_y) / 2),
         area=area,
         seen=seen,
         clear=seen & ~cut,
@@ -117,14 +128,14 @@ def _blob(colour: Colour, clip: Clip, setting: Setting, mask: Mask, others: list
     )
 
 
-def _strength(colour: Colour, clip: Clip, setting: Setting, mask: Mask) -> Times:
-    """How far the masked pixels of each frame are from the background towards the colour; 1 is all the way."""
+def _tone(clip: Clip, colour: Colour, mask: Mask) -> Times:
+    """Mean tone of the masked pixels of each frame: 0 of the dark one, 1 of the light one."""
     frame, row, column = np.nonzero(mask)
-    behind = setting.canvas[frame if len(setting.canvas) > 1 else 0, row, column].astype(np.float32)
-    way = np.array(COLOUR_RGB[colour], dtype=np.float32) - behind
-    off = clip.frames[frame, row, column] - behind
-    share = np.einsum("ij,ij->i", off, way) / np.einsum("ij,ij->i", way, way)
-    return np.bincount(frame, share, len(mask)) / np.maximum(np.bincount(frame, minlength=len(mask)), 1)
+    light = np.array(COLOUR_RGB[colour], dtype=np.float32)
+    tone = (clip.frames[frame, row, column] @ (light / (light @ light))).clip(DARK_TONE, 1) - DARK_TONE
+    return np.bincount(frame, tone / (1 - DARK_TONE), len(mask)) / np.maximum(
+        np.bincount(frame, minlength=len(mask)), 1
+    )
 
 
 def _without_strays(mask: Mask) -> Mask:
