@@ -31,10 +31,10 @@ REACH: Final = 3.3
 """From a patch's middle to its edge, in spreads: a ball's radius is 2 of them, a star's 2.9."""
 SHIFTS: Final = (-0.5, 0.0, 0.5)
 """By how many spreads a look may lie off the blob's centre, either way: a blob that is cut off is lopsided."""
-SCALES: Final = (0.74, 0.86, 1.0, 1.16, 1.35)
+SCALES: Final = (0.75, 0.84, 0.92, 1.0, 1.08, 1.17, 1.34)
 ANGLES: Final = 24
 """Of a full turn."""
-TURNED_SCALES: Final = (1.0, 1.15)
+TURNED_SCALES: Final = (1.0, 1.12)
 ODDITY: Final = 0.02
 TURN_ODDITY: Final = 0.01
 LEVELS: Final = (2.5, 4.0, 6.5, 10.5, 17.0)
