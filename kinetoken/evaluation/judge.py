@@ -22,7 +22,7 @@ from kinetoken.data.toybox_scene import HAS_SPEED
 from kinetoken.evaluation.judge_background import Setting
 from kinetoken.evaluation.judge_changes import change_one_attribute
 from kinetoken.evaluation.judge_gravity import fit_gravity
-from kinetoken.evaluation.judge_relation import relation_costs
+from kinetoken.evaluation.judge_relation import recognise_relation
 from kinetoken.evaluation.judge_sight import Sight, Witness
 
 __all__ = ["Verdict", "Witness", "change_one_attribute", "fit_gravity", "judge", "verdict"]
@@ -87,7 +87,4 @@ def _judged(actor: Actor, scene: Scene) -> list[str]:
 
 def _is_related(scene: Scene, sights: list[Sight | None]) -> bool:
     first, second = sights
-    if first is None or second is None:
-        return False
-    costs = relation_costs(first.track, second.track)
-    return min(costs, key=costs.__getitem__) == scene.relation
+    return bool(first and second and recognise_relation(first.track, second.track) == scene.relation)

@@ -19,7 +19,7 @@ ROW_ERROR_CAP: Final = 60.0
 ROW_ERROR_SHOWN: Final = 30.0
 """Mean difference in levels up to which the best fitting background counts as shown. Another colour in the palette
 is at least 35 levels away; lossy reconstructions are off by a few."""
-MARKS_SHOWN: Final = 0.3
+MARKS_SHOWN: Final = 0.18
 """Least strength of marks: 1 as rendered, about 0 where there are none."""
 FEWEST_MARKS: Final = 0.01
 """Share of the pixels that must be so light for marks to be looked for. A lattice covers 6%."""

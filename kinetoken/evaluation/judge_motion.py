@@ -29,6 +29,9 @@ ANGLE_ERROR: Final = 0.04
 """Share of a patch that a wrong angle leaves unexplained beyond the right one."""
 CAP: Final = 9.0
 """The most that one misfit of one frame can cost."""
+MOTION_SHOWN: Final = 7.0
+"""Cost up to which a motion is shown: less than 2 in rendered clips, 7 in nearly all lossy ones. Places that have
+nothing to do with a motion cost up to CAP, and as much again do radii, angles and absences."""
 FAR: Final = 1e4
 """View size, in world units, in which movers never wrap around."""
 SURELY_IN: Final = -0.3
@@ -59,6 +62,7 @@ class Track:
     """One actor over time in world units, as measured; places are complex, x + iy. Unseen frames hold nothing of use.
 
     turned: share of the patch left unexplained by the look at each of ANGLES angles, beyond the best of them.
+    area: in pixels, of what is seen.
     clear: seen, and neither cut off by the frame's edge nor touched by another actor.
     view: width and height of what is seen, in world units.
     """
@@ -68,6 +72,7 @@ class Track:
     radius: Times
     seen: Bool[np.ndarray, "frames"]
     clear: Bool[np.ndarray, "frames"]
+    area: Times
     turned: Float[np.ndarray, "frames angles"]
     shape: Shape
     size: Size
@@ -99,6 +104,13 @@ class Guesses:
             angle=np.stack([path.angle for path in trajectories]),
             visible=np.stack([path.visible for path in trajectories]),
         )
+
+
+def recognise_motion(track: Track, background: Background) -> Kind | None:
+    """The motion and speed that fit best; None if even they do not fit."""
+    costs = motion_costs(track, background)
+    best = min(costs, key=costs.__getitem__)
+    return best if costs[best] < MOTION_SHOWN else None
 
 
 def motion_costs(track: Track, background: Background) -> dict[Kind, float]:

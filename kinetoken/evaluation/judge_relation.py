@@ -10,20 +10,29 @@ from kinetoken.data.toybox_motion import DIRECTION, WRAP_MARGIN
 from kinetoken.data.toybox_scene import PACE, VELOCITY
 from kinetoken.evaluation.judge_motion import CAP, PLACE_ERROR, Track
 
-Places = Complex[np.ndarray, "frames"]
+Places = Complex[np.ndarray, "places"]
 Seen = Bool[np.ndarray, "frames"]
 
 SIDEWAYS: Final = (Motion.LEFT, Motion.RIGHT)
+RELATION_SHOWN: Final = 7.0
+"""Misfit up to which a relation is shown: 3 at most in rendered clips, 5 in lossy ones."""
 PUSHED: Final = 0.05
 """World units that a bumped actor must have moved by the clip's end."""
-EARLIEST_BUMP: Final = 0.3
+EARLIEST_BUMP: Final = 0.45
 """Seconds. Bumps in the toybox happen after 0.5 to 1."""
 SHORTEST_PUSH: Final = 0.2
 """Seconds that must be left after a bump for its effect to be seen."""
 
 
+def recognise_relation(first: Track, second: Track) -> Relation:
+    """What the first actor does to the second; NONE if that is nothing that has a name."""
+    costs = relation_costs(first, second)
+    best = min(costs, key=costs.__getitem__)
+    return best if costs[best] < RELATION_SHOWN else Relation.NONE
+
+
 def relation_costs(first: Track, second: Track) -> dict[Relation, float]:
-    """The misfit of every relation, as of motions."""
+    """The misfit of every relation, of two tracks at CAP each at most."""
     return {
         Relation.CHASES: _chase_cost(first, second),
         Relation.PASSES_BEHIND: _behind_cost(first, second),
@@ -53,9 +62,21 @@ def _unwrapped(track: Track, off: Places) -> Places:
 
 
 def _behind_cost(first: Track, second: Track) -> float:
-    """The first one crosses quickly and at a steady pace, the second stays."""
+    """The first one crosses quickly and at a steady pace, the second stays and hides it."""
     moves = [DIRECTION[way][0] * VELOCITY * PACE[Speed.QUICK] * first.times for way in SIDEWAYS]
-    return min(_misfit(first.place - move, first.seen) for move in moves) + _misfit(second.place, second.seen)
+    costs = [_misfit(first.place - move, first.seen) for move in moves]
+    crossing = moves[int(np.argmin(costs))]
+    if not _is_hidden(first, second, crossing + _middle((first.place - crossing)[first.seen])):
+        return np.inf
+    return min(costs) + _misfit(second.place, second.seen)
+
+
+def _is_hidden(first: Track, second: Track, way: Places) -> bool:
+    """Whether the first one, on this way, meets the second one's place, and less is seen of it there."""
+    apart = np.abs(way - _middle(second.place[second.seen]))
+    nearest = int(apart.argmin())
+    shares = [track.area[nearest] / track.area.max() for track in (first, second)]
+    return bool(apart[nearest] < second.radius[second.seen].max() and shares[0] < shares[1])
 
 
 def _bump_cost(first: Track, second: Track) -> float:
@@ -87,10 +108,11 @@ def _misfit_of_line(track: Track, when: Seen) -> float:
 
 def _misfit(off: Places, chosen: Seen) -> float:
     """Of places that should all be one."""
-    if not chosen.any():
-        return 0.0
-    middle = complex(np.median(off[chosen].real), np.median(off[chosen].imag))
-    return _capped(off[chosen] - middle)
+    return _capped(off[chosen] - _middle(off[chosen])) if chosen.any() else 0.0
+
+
+def _middle(places: Places) -> complex:
+    return complex(np.median(places.real), np.median(places.imag))
 
 
 def _capped(off: Places) -> float:

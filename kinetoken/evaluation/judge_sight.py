@@ -25,7 +25,7 @@ from kinetoken.evaluation.judge_looks import (
     levels_of,
     picture_of,
 )
-from kinetoken.evaluation.judge_motion import Track, motion_costs
+from kinetoken.evaluation.judge_motion import Kind, Track, recognise_motion
 from kinetoken.evaluation.judge_tracks import Blob, find_blob, find_regions
 
 LEFT_SHOWN: Final = 0.5
@@ -37,6 +37,8 @@ FRAMES_TRIED: Final = 9
 FRAMES: Final = 5
 """Of the frames tried, so many count: those that are explained best."""
 
+SIZE_SHOWN: Final = 1.35
+"""Times that a radius may be off that of its size. Sizes are 1.45 times apart."""
 ROUND: Final = (Shape.BALL, Shape.RING)
 
 Values = Float[np.ndarray, "seen"]
@@ -46,14 +48,17 @@ ODDITIES: Final = np.array([pose.oddity for pose in POSES])
 
 @dataclass(frozen=True, kw_only=True)
 class Sight:
-    """What one actor is seen to be. size: at the clip's beginning; left: share of its patch left unexplained."""
+    """What one actor is seen to be; None where it is nothing that has a name.
+
+    size: at the clip's beginning; left: share of its patch that is left unexplained.
+    """
 
     colour: Colour
     shape: Shape
     texture: Texture
-    size: Size
-    motion: Motion
-    speed: Speed
+    size: Size | None
+    motion: Motion | None
+    speed: Speed | None
     track: Track
     left: float
 
@@ -89,15 +94,14 @@ def _see(clip: Clip, setting: Setting, blob: Blob) -> Sight:
     if left > SHARP_ENOUGH:
         level, look, left = min((level, look, left), _best_look(patches, blurred, chosen), key=itemgetter(2))
     track = _track(clip, setting, blob, patches, look, level)
-    costs = motion_costs(track, setting.background)
-    motion, speed = min(costs, key=costs.__getitem__)
+    kind = recognise_motion(track, setting.background)
     return Sight(
         colour=blob.colour,
         shape=look[0],
         texture=look[1],
-        size=_size(track, motion, speed),
-        motion=motion,
-        speed=speed,
+        size=_size(track, kind),
+        motion=kind and kind[0],
+        speed=kind and kind[1],
         track=track,
         left=left,
     )
@@ -112,11 +116,17 @@ def _best_look(patches: Patches, level: float, chosen: Int[np.ndarray, "chosen"]
     return level, LOOKS[best], float(left[best])
 
 
-def _size(track: Track, motion: Motion, speed: Speed) -> Size:
-    """The size at the clip's beginning."""
+def _size(track: Track, kind: Kind | None) -> Size | None:
+    """The size that is nearest to the radius at the clip's beginning; None if that is none of them."""
+    motion, speed = kind or (Motion.STILL, Speed.USUAL)
     power = {Motion.GROWS: 1.0, Motion.SHRINKS: -1.0}.get(motion, 0.0)
     growth = GROWTH ** (power * np.minimum(track.times * PACE[speed] / GROWTH_SECONDS, 1.0))
-    radius = np.median((track.radius / growth)[track.clear if track.clear.any() else track.seen])
+    radius = float(np.median((track.radius / growth)[track.clear if track.clear.any() else track.seen]))
+    size = nearest_size(radius)
+    return size if abs(np.log(radius / RADIUS[size])) < np.log(SIZE_SHOWN) else None
+
+
+def nearest_size(radius: float) -> Size:
     return min(Size, key=lambda size: abs(np.log(radius / RADIUS[size])))
 
 
@@ -149,9 +159,10 @@ def _track(clip: Clip, setting: Setting, blob: Blob, patches: Patches, look: Loo
         radius=radius,
         seen=blob.seen,
         clear=blob.clear,
+        area=blob.area,
         turned=turned,
         shape=look[0],
-        size=min(Size, key=lambda size: abs(np.log(np.median(radius[frames]) / RADIUS[size]))),
+        size=nearest_size(float(np.median(radius[frames]))),
         view=(clip.width / short, clip.height / short),
     )
 
