@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from math import ceil, prod
 
 import torch
@@ -18,31 +19,40 @@ from kinetoken.vocabulary import Vocabulary
 class TransformerConfig:
     """`depth` is the one size dial: everything else follows from it unless it is said.
 
-    width: 32 channels for each layer, a shape between nanochat's (64) and a deeper, thinner one: on small grids depth
-    is what binds attributes to objects. patch: the block of codes (time, rows, columns) that is one position.
-    near_blocks: convolutions among neighbouring codes, before the patches are made and again after.
+    width_per_layer: 40, deeper and thinner than nanochat's 64: with hours and not weeks of processor time, more clips
+    seen count for more than more weights (Hoffmann et al. 2022), and depth is what binds attributes to objects.
+    halvings: how often rows and columns are halved on the way to the transformer; a patch of 2^halvings codes square is
+    one position. levels: the radices of a code's digits, lowest first, if codes have any (FSQ's have): codes that share
+    a digit then share what is learned about it.
     """
 
     text_codes: int
     visual_codes: int
-    depth: int = 8
-    width_per_layer: int = 32
-    head_width: int = 64
-    patch: tuple[int, int, int] = (1, 4, 4)
+    levels: tuple[int, ...] = ()
+    depth: int = 6
+    width_per_layer: int = 40
+    head_width: int = 32
+    halvings: int = 2
     words: int = 48
-    near_blocks: int = 2
 
     def __post_init__(self) -> None:
         if self.depth < 1 or self.width % self.head_width or self.head_width % 4 or self.head_width < 12:
             raise ValueError(
                 f"width {self.width} must be a multiple of head_width {self.head_width}, and that of 4: change depth"
             )
-        if len(self.patch) != 3 or min(self.patch) < 1:
-            raise ValueError(f"a patch is (time, rows, columns), each at least 1, found {self.patch}")
+        if not 0 <= self.halvings <= 5:
+            raise ValueError(f"halvings lie in [0, 5], found {self.halvings}")
+        if self.levels and prod(self.levels) != self.visual_codes:
+            raise ValueError(f"{self.visual_codes} codes have no digits of radices {self.levels}")
 
     @property
     def vocabulary(self) -> Vocabulary:
         return Vocabulary(text=self.text_codes, visual=self.visual_codes)
+
+    @property
+    def patch(self) -> tuple[int, int, int]:
+        """The block of codes (time, rows, columns) that is one position."""
+        return 1, 2**self.halvings, 2**self.halvings
 
     @property
     def width(self) -> int:
@@ -61,96 +71,92 @@ class TransformerConfig:
 
     @property
     def code_width(self) -> int:
-        """Channels of one id before it joins its patch: a patch holds many, and each says little."""
-        return max(32, self.width // 4)
+        """Channels of one code at the grid's own resolution; each halving doubles them."""
+        return ceil(self.width / 4 / 32) * 32
+
+    @property
+    def near_widths(self) -> tuple[int, ...]:
+        """Channels at each resolution above the transformer's, finest first."""
+        return tuple(self.code_width * 2**level for level in range(self.halvings))
 
     @property
     def head_code_width(self) -> int:
         """Channels of one place before its logits."""
-        return max(64, self.width // 2)
+        return 2 * self.code_width
 
 
 class Transformer(nn.Module):
-    """Pre-norm transformer with RMSNorm, SwiGLU, QK-norm and rotary positions in (time, row, column).
+    """Pre-norm transformer with RMSNorm, SwiGLU, QK-norm and rotary positions in (time, row, column), at the bottom of
+    an hourglass of convolutions that make patches of codes, and codes of patches.
 
     A position is one word or one patch of codes, and masks stay per code: an unknown code is the id MASK inside its
     patch. The network has no attention mask: every position sees every other.
     """
 
+    digits: Tensor
+
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
-        vocabulary, codes = config.vocabulary, prod(config.patch)
-        self.embedding = nn.Embedding(vocabulary.size, config.code_width)
-        self.near_in = nn.ModuleList(NearBlock(config.code_width) for _ in range(config.near_blocks))
-        self.word_in = nn.Linear(config.code_width, config.width)
-        self.patch_in = nn.Linear(codes * config.code_width, config.width)
+        vocabulary, widths = config.vocabulary, (*config.near_widths, config.width)
+        self.embedding = nn.Embedding(vocabulary.size, widths[0])
+        self.word_in = nn.Linear(widths[0], config.width)
+        self.near_in = nn.ModuleList(NearBlock(width) for width in config.near_widths)
+        self.narrow = nn.ModuleList(nn.Linear(4 * fine, coarse) for fine, coarse in pairwise(widths))
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
         self.norm = nn.RMSNorm(config.width)
         self.word_out = nn.Linear(config.width, vocabulary.text_end)
-        self.patch_out = nn.Linear(config.width, codes * config.head_code_width, bias=False)
-        self.near_enter = nn.Linear(config.head_code_width, config.code_width)
-        self.near_out = nn.ModuleList(NearBlock(config.code_width) for _ in range(config.near_blocks))
-        self.near_leave = nn.Linear(config.code_width, config.head_code_width)
-        self.code_norm = nn.RMSNorm(config.head_code_width)
+        self.widen = nn.ModuleList(nn.Linear(coarse, 4 * fine) for fine, coarse in pairwise(widths))
+        self.near_out = nn.ModuleList(NearBlock(width) for width in config.near_widths)
+        self.code_norm = nn.RMSNorm(widths[0])
+        self.code_enter = nn.Linear(widths[0], config.head_code_width)
         self.code_out = nn.Linear(config.head_code_width, vocabulary.visual)
-        nn.init.normal_(self.embedding.weight, std=1.0)
+        self.digit_in = nn.Embedding(sum(config.levels), widths[0])
+        self.digit_out = nn.Embedding(sum(config.levels), config.head_code_width)
+        self.register_buffer("digits", _digits(config.levels, config.visual_codes), persistent=False)
+        for table in (self.embedding, self.digit_in):
+            nn.init.normal_(table.weight, std=(1 + len(config.levels)) ** -0.5)  # a code's sum has deviation 1
         for head in (self.word_out, self.code_out):
             nn.init.normal_(head.weight, std=0.01)
             nn.init.zeros_(head.bias)
-        nn.init.zeros_(self.near_leave.weight)
-        nn.init.zeros_(self.near_leave.bias)
+        nn.init.zeros_(self.digit_out.weight)
 
     def forward(
         self, text: Int[Tensor, "batch words"], grid: Int[Tensor, "batch time rows columns"]
-    ) -> tuple[Float[Tensor, "batch words width"], Float[Tensor, "batch time rows columns code_features"]]:
+    ) -> tuple[Float[Tensor, "batch words width"], Float[Tensor, "batch time rows columns code_width"]]:
         """Features of every word and of every cell. Logits are asked for separately, only where they are needed.
 
         The grid must be made of whole patches; any number of them will do.
         """
         shape = GridShape(time=grid.shape[1], rows=grid.shape[2], columns=grid.shape[3])
-        cells = self.embedding(grid)
-        for block in self.near_in:
-            cells = block(cells)
-        x = torch.cat((self.word_in(self.embedding(text)), self.patch_in(self._to_patches(cells))), dim=1)
+        cells, fine = F.embedding(grid, self._id_vectors()), []
+        for block, narrow in zip(self.near_in, self.narrow, strict=True):
+            fine.append(block(cells))
+            cells = narrow(rearrange(fine[-1], "b t (r pr) (k pk) c -> b t r k (pr pk c)", pr=2, pk=2))
+        _, time, rows, columns, _ = cells.shape
+        x = torch.cat((self.word_in(F.embedding(text, self.embedding.weight)), cells.flatten(1, 3)), dim=1)
         rotation = self._rotation(text.shape[1], shape)
         for layer in self.layers:
             x = layer(x, rotation)
         words, patches = self.norm(x).split((text.shape[1], x.shape[1] - text.shape[1]), dim=1)
-        features = self._to_cells(self.patch_out(patches), shape)
-        near = self.near_enter(features) + cells
-        for block in self.near_out:
-            near = block(near)
-        return words, features + self.near_leave(near)
+        cells = patches.unflatten(1, (time, rows, columns))
+        for block, widen, known in reversed(list(zip(self.near_out, self.widen, fine, strict=True))):
+            cells = block(known + rearrange(widen(cells), "b t r k (pr pk c) -> b t (r pr) (k pk) c", pr=2, pk=2))
+        return words, cells
+
+    def _id_vectors(self) -> Float[Tensor, "ids code_width"]:
+        text, visual = self.embedding.weight.split((self.config.vocabulary.text_end, self.config.visual_codes))
+        return torch.cat((text, visual + self.digit_in(self.digits).sum(1)))
 
     def text_logits(self, words: Float[Tensor, "*places width"]) -> Float[Tensor, "*places text_end"]:
         """Over ids [0, text_end). MASK is never an answer."""
         logits = self.word_out(words)
         return logits.index_fill(-1, torch.tensor(Vocabulary.MASK, device=logits.device), float("-inf"))
 
-    def grid_logits(self, cells: Float[Tensor, "places code_features"]) -> Float[Tensor, "places visual"]:
+    def grid_logits(self, cells: Float[Tensor, "places code_width"]) -> Float[Tensor, "places visual"]:
         """Over codes [0, visual), for the features of the cells that are asked for."""
-        return self.code_out(self.code_norm(cells))
-
-    def _to_patches(
-        self, cells: Float[Tensor, "batch time rows columns channels"]
-    ) -> Float[Tensor, "batch patches features"]:
-        time, rows, columns = self.config.patch
-        return rearrange(cells, "b (t pt) (r pr) (c pc) w -> b (t r c) (pt pr pc w)", pt=time, pr=rows, pc=columns)
-
-    def _to_cells(
-        self, patches: Float[Tensor, "batch patches features"], shape: GridShape
-    ) -> Float[Tensor, "batch time rows columns channels"]:
-        time, rows, columns = self.config.patch
-        return rearrange(
-            patches,
-            "b (t r c) (pt pr pc w) -> b (t pt) (r pr) (c pc) w",
-            t=shape.time // time,
-            r=shape.rows // rows,
-            pt=time,
-            pr=rows,
-            pc=columns,
-        )
+        features = F.silu(self.code_enter(self.code_norm(cells)))
+        return F.linear(features, self.code_out.weight + self.digit_out(self.digits).sum(1), self.code_out.bias)
 
     def _rotation(self, words: int, grid: GridShape) -> Float[Tensor, "2 positions pairs"]:
         return _rotation(words, grid, self.config.patch, self.config.head_width).to(self.norm.weight.device)
@@ -158,20 +164,27 @@ class Transformer(nn.Module):
     def flops(self, words: int, grid: GridShape, logits: int) -> float:
         """Multiply-adds counted as two, for one forward pass over one canvas with `logits` of its codes asked for."""
         config = self.config
+        widths = (*config.near_widths, config.width)
         positions = words + grid.cells // prod(config.patch)
         layer = 4 * config.width**2 + 3 * config.width * config.hidden + 2 * positions * config.width
-        patch = prod(config.patch) * (config.code_width + config.head_code_width) * config.width
-        near = 2 * config.near_blocks * 12 * config.code_width**2 + 2 * config.code_width * config.head_code_width
-        return 2.0 * (
-            grid.cells * near
-            + positions * config.depth * layer
-            + (positions - words) * patch
-            + logits * config.head_code_width * config.visual_codes
+        near = sum(
+            (2 * 12 * fine**2 + 2 * fine * coarse) / 4**level for level, (fine, coarse) in enumerate(pairwise(widths))
         )
+        head = widths[0] * config.head_code_width + config.head_code_width * config.visual_codes
+        return 2.0 * (grid.cells * near + positions * config.depth * layer + logits * head)
 
     def adamw_parameters(self) -> list[Tensor]:
         """Tables of ids are no linear maps between features: AdamW, not Muon."""
-        return [self.embedding.weight, self.word_out.weight, self.code_out.weight]
+        return [self.word_out.weight, self.code_out.weight]
+
+
+def _digits(levels: tuple[int, ...], codes: int) -> Int[Tensor, "codes axes"]:
+    """For every code, the rows of its digits in a table that has the digits of all axes, one axis after another."""
+    code, rows, first = torch.arange(codes), [], 0
+    for level in levels:
+        rows.append(first + code % level)
+        code, first = code // level, first + level
+    return torch.stack(rows, dim=1) if rows else torch.zeros(codes, 0, dtype=torch.int64)
 
 
 class NearBlock(nn.Module):
@@ -179,7 +192,7 @@ class NearBlock(nn.Module):
     in time. It starts at zero.
 
     What a code is depends most on its nearest neighbours, and a patch's one vector has no room for the details of
-    sixteen of them: they meet here, at the grid's own resolution, while the transformer sees to the rest.
+    sixteen of them: they meet here, while the transformer sees to the rest.
     """
 
     def __init__(self, channels: int) -> None:

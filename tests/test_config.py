@@ -27,7 +27,7 @@ class Outer:
 def test_a_model_config_survives_json() -> None:
     config = ModelConfig(
         tokenizer=TokenizerConfig(channels=64),
-        network=TransformerConfig(text_codes=300, visual_codes=1000, patch=(1, 2, 2)),
+        network=TransformerConfig(text_codes=300, visual_codes=1000, levels=(8, 5, 5, 5)),
     )
     assert from_flat(ModelConfig, json.loads(json.dumps(to_flat(config)))) == config
 

@@ -3,7 +3,7 @@ import torch
 
 from kinetoken.transformer import Transformer, TransformerConfig, rotate
 
-CONFIG = TransformerConfig(text_codes=300, visual_codes=50, depth=2)
+CONFIG = TransformerConfig(text_codes=300, visual_codes=50, levels=(5, 10), depth=2)
 
 
 @pytest.fixture
@@ -60,7 +60,41 @@ def test_a_words_place_does_not_depend_on_the_grid_or_the_texts_length(network: 
 
 
 def test_impossible_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match="patch"):
-        TransformerConfig(text_codes=300, visual_codes=50, patch=(1, 0, 4))
+    with pytest.raises(ValueError, match="halvings"):
+        TransformerConfig(text_codes=300, visual_codes=50, halvings=-1)
+    with pytest.raises(ValueError, match="digits"):
+        TransformerConfig(text_codes=300, visual_codes=50, levels=(5, 9))
     with pytest.raises(ValueError, match="depth"):
         TransformerConfig(text_codes=300, visual_codes=50, depth=0)
+
+
+@pytest.mark.parametrize("halvings", [0, 1, 3])
+def test_patches_of_any_power_of_two(halvings: int) -> None:
+    network = Transformer(TransformerConfig(text_codes=300, visual_codes=50, depth=2, halvings=halvings))
+    grid = torch.randint(network.config.vocabulary.text_end, network.config.vocabulary.size, (1, 2, 8, 16))
+    _, cells = network(torch.randint(4, 300, (1, 3)), grid)
+    assert cells.shape[1:4] == (2, 8, 16)
+
+
+def test_digits_are_those_of_the_quantizer() -> None:
+    """Two codes share a digit where their quantized vectors share a coordinate."""
+    from kinetoken.tokenizer.quantizer import Quantizer, QuantizerConfig
+
+    config = QuantizerConfig(levels=(4, 3, 5))
+    vectors = Quantizer(config).lookup(torch.arange(config.codes))
+    network = Transformer(TransformerConfig(text_codes=300, visual_codes=config.codes, levels=config.digits, depth=2))
+    same_digit = network.digits[:, None] == network.digits[None]
+    assert (same_digit == (vectors[:, None] == vectors[None])).all()
+    assert network.digits.unique().tolist() == list(range(4 + 3 + 5))
+
+
+def test_flops_are_those_of_the_matrix_products(network: Transformer) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from kinetoken.grid import GridShape
+
+    shape = GridShape(time=2, rows=8, columns=8)
+    with FlopCounterMode(display=False) as counter:
+        _, cells = network(torch.randint(4, 300, (1, 6)), _grid(1, *shape.sizes))
+        network.grid_logits(cells.flatten(0, 3)[:50])
+    assert network.flops(6, shape, 50) == pytest.approx(counter.get_total_flops(), rel=0.1)

@@ -42,11 +42,10 @@ def train_tokenizer(recipe: TokenizerRecipe, run: Path, *, seconds: float | None
     """Train, then write the averaged weights to run/model."""
     torch.manual_seed(recipe.training.seed)
     tokenizer = VideoTokenizer(recipe.tokenizer)
-    weights = sum(parameter.numel() for parameter in tokenizer.parameters())
 
     def flops(batch: ClipBatch) -> float:
         clips, length, height, width, _ = batch.frames.shape
-        return 6.0 * weights * clips * GridShape.of_clip(length, height, width, recipe.tokenizer.cell).cells
+        return 3 * clips * tokenizer.flops(GridShape.of_clip(length, height, width, recipe.tokenizer.cell))
 
     def sheet(objective: nn.Module, step: int, folder: Path) -> None:
         source = (
@@ -94,11 +93,13 @@ def train_network(
     tokenizer = load_tokenizer(tokenizer_folder)
     codec = toybox_codec(recipe.text_ids)
     shards = _shards(tokenizer, run / "tokens", recipe.data, on_tokenized)
+    shards += [replace(shards[0], layers=layers) for layers, _ in recipe.beginnings]
     torch.manual_seed(recipe.training.seed)
     network = Transformer(
         TransformerConfig(
             text_codes=codec.size,
             visual_codes=tokenizer.config.quantizer.codes,
+            levels=tokenizer.config.quantizer.digits,
             depth=recipe.depth,
             words=recipe.words,
         )
@@ -127,7 +128,7 @@ def train_network(
         MaskedObjective(network, recipe.masking),
         ShardBatches(
             shards,
-            turns=_turns([share.turns for share in recipe.data]),
+            turns=_turns([share.turns for share in recipe.data] + [turns for _, turns in recipe.beginnings]),
             codec=codec,
             vocabulary=network.config.vocabulary,
             batch_clips=recipe.batch_clips,
@@ -137,7 +138,7 @@ def train_network(
         ),
         recipe.training,
         run,
-        clips_per_step=recipe.batch_clips,
+        clips_per_step=lambda batch: len(batch.grid),
         flops_per_step=flops,
         on_sample=sheet,
         stop_after_seconds=seconds,

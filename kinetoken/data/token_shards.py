@@ -20,11 +20,15 @@ from kinetoken.vocabulary import TextCodec, Vocabulary
 
 @dataclass(frozen=True)
 class TokenShard:
+    """layers: only so many layers of cells of each clip; all of them if None. The video tokenizer is causal, so these
+    are the codes of the clip's beginning, and one layer is those of an image."""
+
     folder: Path
+    layers: int | None = None
 
     @cached_property
     def codes(self) -> Integer[np.ndarray, "clips time rows columns"]:
-        return np.load(self.folder / "codes.npy", mmap_mode="r")
+        return np.load(self.folder / "codes.npy", mmap_mode="r")[:, : self.layers]
 
     @cached_property
     def captions(self) -> list[list[str]]:
@@ -86,11 +90,15 @@ class ShardBatches:
         seed: int = 0,
         window: int = 16,
     ) -> None:
-        """turns: the index of the shard that each step of a round reads. words: longest row of text."""
-        if any(len(shard) < batch_clips for shard in shards):
-            raise ValueError(f"every shard needs at least one batch of {batch_clips} clips: tokenize more clips")
+        """turns: the index of the shard that each step of a round reads. batch_clips: of the first shard; of the others
+        as many clips as make no more codes. words: longest row of text."""
+        cells = [shard.codes[0].size for shard in shards]
+        self.batch_clips = [max(1, batch_clips * cells[0] // size) for size in cells]
+        for shard, needed in zip(shards, self.batch_clips, strict=True):
+            if len(shard) < needed:
+                raise ValueError(f"a batch has {needed} clips, found {len(shard)} in {shard.folder}: tokenize more")
         self.shards, self.turns, self.codec, self.vocabulary = list(shards), list(turns), codec, vocabulary
-        self.batch_clips, self.words, self.captioning = batch_clips, words, captioning
+        self.words, self.captioning = words, captioning
         self.seed, self.window = seed, window
         self._rows: dict[str, list[int]] = {}
         self._windows: dict[int, tuple[int, list[list[tuple[int, str]]]]] = {}
@@ -120,13 +128,14 @@ class ShardBatches:
             rng = np.random.default_rng((self.seed, which, number))
             members = [(int(clip), self._caption(which, int(clip), rng)) for clip in self._clips(which, number)]
             members.sort(key=lambda member: len(self._ids(member[1])))
-            batches = [members[i : i + self.batch_clips] for i in range(0, len(members), self.batch_clips)]
+            count = self.batch_clips[which]
+            batches = [members[i : i + count] for i in range(0, len(members), count)]
             self._windows[which] = number, [batches[i] for i in rng.permutation(self.window)]
         return self._windows[which][1]
 
     def _clips(self, which: int, number: int) -> list[int]:
         """Clips of a window: a stretch of the endless row of epochs, each a permutation of the shard."""
-        size, count = len(self.shards[which]), self.window * self.batch_clips
+        size, count = len(self.shards[which]), self.window * self.batch_clips[which]
         places = range(number * count, (number + 1) * count)
         epochs = {epoch: self._permutation(which, epoch) for epoch in {place // size for place in places}}
         return [int(epochs[place // size][place % size]) for place in places]

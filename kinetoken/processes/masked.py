@@ -45,7 +45,7 @@ class MaskingConfig:
     text is known."""
 
     unconditional: float = 0.12
-    text_weight: float = 8.0  # of a word's cross-entropy against a code's: a text has some twenty, a grid a thousand
+    text_weight: float = 24.0  # of a word's cross-entropy against a code's: a text has some twenty, a grid a thousand
     label_smoothing: float = 1e-4  # MAGVIT
 
 

@@ -21,11 +21,15 @@ class ClipShare:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRecipe:
-    """depth: the transformer's size dial. text_ids: of the byte-level BPE. words: longest row of text."""
+    """beginnings: (layers of cells, turns), the beginnings of the first share's clips; one layer is an image. They cost
+    a part of a whole clip and teach colours, shapes and places as well. depth: the transformer's size dial. text_ids:
+    of the byte-level BPE. words: longest row of text. batch_clips: of the first share; of other shapes as many as make
+    no more codes."""
 
     training: TrainingConfig
     data: tuple[ClipShare, ...]
-    depth: int = 8
+    beginnings: tuple[tuple[int, int], ...] = ()
+    depth: int = 6
     text_ids: int = 512
     words: int = 48
     batch_clips: int = 32
@@ -51,23 +55,22 @@ def small() -> NetworkRecipe:
     """The bundled toybox model: about two hours on two CPU cores."""
     return NetworkRecipe(
         data=(
-            ClipShare(shape=ClipShape(frames=17), clips=12_000, turns=16),
-            ClipShare(shape=ClipShape(frames=1), clips=500, turns=1),
-            ClipShare(shape=ClipShape(frames=9), clips=500, turns=1),
+            ClipShare(shape=ClipShape(frames=17), clips=12_000, turns=9),
             ClipShare(shape=ClipShape(frames=33), clips=300, turns=1),
             ClipShare(shape=ClipShape(frames=17, height=64, width=96), clips=300, turns=1),
             ClipShare(shape=ClipShape(frames=17, height=96, width=64), clips=300, turns=1),
         ),
-        batch_clips=16,
+        beginnings=((1, 4), (3, 3)),
+        batch_clips=8,
         training=TrainingConfig(
-            total_steps=2000,
+            total_steps=5000,
             learning_rate=3e-3,
             adam_learning_rate=2e-3,
             weight_decay=0.05,
             warmup_steps=100,
             decay=0.5,
-            ema_decay=0.995,
-            sample_every=250,
+            ema_decay=0.998,
+            sample_every=500,
             checkpoint_every_seconds=240.0,
         ),
     )
@@ -78,6 +81,7 @@ def base() -> NetworkRecipe:
     return NetworkRecipe(
         depth=16,
         batch_clips=256,
+        beginnings=small().beginnings,
         data=tuple(ClipShare(shape=share.shape, clips=16 * share.clips, turns=share.turns) for share in small().data),
         training=TrainingConfig(
             total_steps=100_000,

@@ -41,6 +41,11 @@ class QuantizerConfig:
         return 2**self.bits
 
     @property
+    def digits(self) -> tuple[int, ...]:
+        """The radices of a code's digits, lowest first; empty if digits mean nothing."""
+        return {"fsq": self.levels, "residual-fsq": self.levels * self.stages}.get(self.kind, ())
+
+    @property
     def width(self) -> int:
         """Channels of the vector that becomes one code."""
         return len(self.levels) if "fsq" in self.kind else min(self.bits, 16) if self.kind == "ema-vq" else self.bits

@@ -18,14 +18,14 @@ from kinetoken.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
-    """channels: width of every layer. The decoder is deeper than the encoder: encoding happens once, and what the eye
-    sees is made by the decoder."""
+    """channels: width at the grid's resolution. encoder_blocks, decoder_blocks: the wide ones, at half of it. The
+    decoder is deeper: encoding happens once, and what the eye sees is made by the decoder."""
 
     cell: CellSize = field(default_factory=CellSize)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
-    channels: int = 128
+    channels: int = 64
     encoder_blocks: int = 2
-    decoder_blocks: int = 4
+    decoder_blocks: int = 3
 
     def __post_init__(self) -> None:
         if min(self.channels, self.encoder_blocks, self.decoder_blocks) < 1:
@@ -92,7 +92,7 @@ class VideoTokenizer(nn.Module):
     ) -> Iterator[Int[Tensor, "_ rows columns"]]:
         """Codes of a video of any length in bounded memory, at most `layers` layers of cells at a time."""
         source = iter(frames)
-        step, reach = self.config.cell.frames, self.config.encoder_blocks
+        step, reach = self.config.cell.frames, Stack.reach(self.config.encoder_blocks)
         past: list[UInt8[np.ndarray, "height width 3"]] = []  # starts with the last frame of a layer
         while piece := list(islice(source, layers * step if past else 1 + (layers - 1) * step)):
             codes = self.encode(_pixels(np.stack(past + piece), self.device)[None])[0]
@@ -103,7 +103,7 @@ class VideoTokenizer(nn.Module):
         self, codes: Iterable[Int[Tensor, "_ rows columns"]], *, layers: int = 16
     ) -> Iterator[UInt8[np.ndarray, "_ height width 3"]]:
         """Frames of a grid that arrives in pieces, each piece decoded once it is there."""
-        step, reach = self.config.cell.frames, self.config.decoder_blocks
+        step, reach = self.config.cell.frames, Stack.reach(self.config.decoder_blocks)
         past: Tensor | None = None
         for piece in (part for whole in codes for part in whole.split(layers)):
             known = piece if past is None else torch.cat((past, piece))
@@ -114,6 +114,10 @@ class VideoTokenizer(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.decoder.leave.weight.device
+
+    def flops(self, grid: GridShape) -> float:
+        """Multiply-adds counted as two, to encode and decode a clip of that grid."""
+        return self.encoder.flops(grid.cells) + self.decoder.flops(grid.cells)
 
     def bits_per_pixel(self, frames: int, height: int, width: int) -> float:
         """Bits of the grid of codes for each pixel of the clip (a pixel is one place of one frame)."""

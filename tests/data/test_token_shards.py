@@ -23,7 +23,7 @@ def _shard(folder: Path, clips: int, time: int) -> TokenShard:
 
 @pytest.fixture
 def batches(tmp_path: Path) -> ShardBatches:
-    shards = [_shard(tmp_path / "long", 40, 3), _shard(tmp_path / "image", 10, 1)]
+    shards = [_shard(tmp_path / "long", 40, 3), _shard(tmp_path / "image", 24, 1)]
     return ShardBatches(
         shards, turns=[0, 1, 0], codec=CODEC, vocabulary=VOCABULARY, batch_clips=4, words=32, captioning=0.3, window=3
     )
@@ -49,6 +49,16 @@ def test_shapes_take_turns_and_every_clip_comes_once_an_epoch(batches: ShardBatc
     assert len(long) == 120 and set(Counter(long).values()) == {3}  # 40 clips, three epochs
 
 
+def test_every_batch_has_as_many_codes(batches: ShardBatches) -> None:
+    assert {batches.batch(step).grid.numel() for step in range(6)} == {4 * 3 * 16}
+
+
+def test_a_clips_beginning_is_a_clip(tmp_path: Path) -> None:
+    whole = _shard(tmp_path / "long", 5, 3)
+    image = TokenShard(whole.folder, layers=1)
+    assert image.codes.shape == (5, 1, 4, 4) and (image.codes == whole.codes[:, :1]).all()
+
+
 def test_rows_to_be_written_do_not_betray_their_length(batches: ShardBatches) -> None:
     steps = [batches.batch(step) for step in range(40)]
     lengths = {bool(batch.captioning.any()): set() for batch in steps}
@@ -70,7 +80,7 @@ def test_a_shard_that_was_cut_short_is_not_there(tmp_path: Path) -> None:
     next(writing)
     writing.close()
     assert not (tmp_path / "shard").exists()
-    with pytest.raises(ValueError, match="at least one batch"):
+    with pytest.raises(ValueError, match="tokenize more"):
         ShardBatches(
             [_shard(tmp_path / "few", 2, 1)], turns=[0], codec=CODEC, vocabulary=VOCABULARY, batch_clips=4, words=32
         )
