@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+import tyro
 from torch import nn
 from tyro.conf import Positional
 
@@ -38,14 +39,17 @@ PROMPTS = (
 )
 
 
-def train_tokenizer(recipe: TokenizerRecipe, run: Path, *, seconds: float | None = None) -> TrainingResult:
-    """Train, then write the averaged weights to run/model."""
+def train_tokenizer(
+    recipe: TokenizerRecipe, run: Path, *, start: Path | None = None, seconds: float | None = None
+) -> TrainingResult:
+    """Train, then write the averaged weights to run/model. start: a tokenizer's folder to set out from, instead of
+    random weights; its shape counts, not the recipe's."""
     torch.manual_seed(recipe.training.seed)
-    tokenizer = VideoTokenizer(recipe.tokenizer)
+    tokenizer = VideoTokenizer(recipe.tokenizer) if start is None else load_tokenizer(start).train()
 
     def flops(batch: ClipBatch) -> float:
         clips, length, height, width, _ = batch.frames.shape
-        return 3 * clips * tokenizer.flops(GridShape.of_clip(length, height, width, recipe.tokenizer.cell))
+        return 3 * clips * tokenizer.flops(GridShape.of_clip(length, height, width, tokenizer.config.cell))
 
     def sheet(objective: nn.Module, step: int, folder: Path) -> None:
         source = (
@@ -60,7 +64,9 @@ def train_tokenizer(recipe: TokenizerRecipe, run: Path, *, seconds: float | None
         save_sheet(pairs, folder / f"step-{step:06d}.png")
 
     result = train(
-        ReconstructionObjective(tokenizer, square_weight=recipe.square_weight),
+        ReconstructionObjective(
+            tokenizer, square_weight=recipe.square_weight, variation_weight=recipe.variation_weight
+        ),
         ToyboxClips(
             batch_clips=recipe.batch_clips, shapes=recipe.shapes, actors=recipe.actors, seed=recipe.training.seed
         ),
@@ -69,7 +75,7 @@ def train_tokenizer(recipe: TokenizerRecipe, run: Path, *, seconds: float | None
         clips_per_step=lambda batch: len(batch.frames),
         flops_per_step=flops,
         on_sample=sheet,
-        on_line=lambda line: collapse_warning(line, recipe.tokenizer.quantizer.codes),
+        on_line=lambda line: collapse_warning(line, tokenizer.config.quantizer.codes),
         stop_after_seconds=seconds,
     )
     if result.leads:
@@ -83,27 +89,36 @@ def train_network(
     tokenizer_folder: Path,
     run: Path,
     *,
+    start: str | None = None,
     seconds: float | None = None,
     on_tokenized: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingResult:
     """Tokenize toybox into run/tokens unless that is done, train, then write the whole model to run/model.
 
+    start: a model to set out from, instead of random weights; its network's shape and words count, not the recipe's.
     on_tokenized(done, total) is told how many clips are tokenized.
+
+    Raises: ValueError if the model that it starts from has another number of codes.
     """
     tokenizer = load_tokenizer(tokenizer_folder)
-    codec = toybox_codec(recipe.text_ids)
+    begun = None if start is None else Generator.from_pretrained(start, device="cpu")
+    if begun is not None and begun.config.network.visual_codes != tokenizer.config.quantizer.codes:
+        raise ValueError(f"{start} speaks {begun.config.network.visual_codes} codes, and the tokenizer other ones")
+    codec = toybox_codec(recipe.text_ids) if begun is None else begun.codec
     shards = _shards(tokenizer, run / "tokens", recipe.data, on_tokenized)
     shards += [replace(shards[0], layers=layers) for layers, _ in recipe.beginnings]
     torch.manual_seed(recipe.training.seed)
-    network = Transformer(
-        TransformerConfig(
+    if begun is None:
+        shape = TransformerConfig(
             text_codes=codec.size,
             visual_codes=tokenizer.config.quantizer.codes,
             levels=tokenizer.config.quantizer.digits,
             depth=recipe.depth,
             words=recipe.words,
         )
-    )
+        network = Transformer(shape)
+    else:
+        network = begun.network.train()
     first = recipe.data[0].shape
     config = ModelConfig(
         tokenizer=tokenizer.config,
@@ -132,7 +147,7 @@ def train_network(
             codec=codec,
             vocabulary=network.config.vocabulary,
             batch_clips=recipe.batch_clips,
-            words=recipe.words,
+            words=network.config.words,
             captioning=recipe.captioning,
             seed=recipe.training.seed,
         ),
@@ -203,6 +218,9 @@ class Command:
     """Which of the two."""
     run: Path
     """The folder of the run; made if it is not there."""
+    start: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """Set out from these weights instead of random ones: for a tokenizer a run's folder, for a network a model's (a
+    bundled name will do). Their shape counts, not the recipe's."""
     recipe: Literal["debug", "small", "base"] = "small"
     """debug: seconds, to see that all runs. small: a laptop. base: a GPU or several."""
     tokenizer: Path | None = None
@@ -226,11 +244,14 @@ class Command:
         seconds = None if self.minutes is None else 60 * self.minutes
         recipe = self._changed(getattr(import_module(f"kinetoken.recipes.{self.what}"), self.recipe)())
         if self.what == "tokenizer":
-            result = train_tokenizer(recipe, self.run, seconds=seconds)
+            start = None if self.start is None else Path(self.start)
+            result = train_tokenizer(recipe, self.run, start=start, seconds=seconds)
         else:
             if self.tokenizer is None:
                 raise ValueError("a network speaks a tokenizer's codes: name its run with --tokenizer")
-            result = train_network(recipe, self.tokenizer, self.run, seconds=seconds, on_tokenized=_tell_tokenized)
+            result = train_network(
+                recipe, self.tokenizer, self.run, start=self.start, seconds=seconds, on_tokenized=_tell_tokenized
+            )
         if result.leads:
             state = "finished" if result.finished else "saved; the same command goes on"
             print(f"{self.run}: step {result.step}, {state}; weights in {self.run / 'model'}")
@@ -251,6 +272,8 @@ class Command:
         if self.depth is not None:
             if self.what == "tokenizer":
                 raise ValueError("--depth is a network's dial; a tokenizer has none")
+            if self.start is not None:
+                raise ValueError("--depth is said by the weights of --from")
             changes["depth"] = self.depth
         return replace(recipe, **changes)
 

@@ -63,8 +63,8 @@ def small() -> NetworkRecipe:
         beginnings=((1, 4), (3, 3)),
         batch_clips=8,
         training=TrainingConfig(
-            total_steps=5000,
-            learning_rate=3e-3,
+            total_steps=2000,
+            learning_rate=4.5e-3,
             adam_learning_rate=2e-3,
             weight_decay=0.05,
             warmup_steps=100,

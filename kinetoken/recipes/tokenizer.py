@@ -30,7 +30,8 @@ class TokenizerRecipe:
     batch_clips: int = 8
     shapes: tuple[ClipShape, ...] = SHORT_CLIPS
     actors: tuple[int, ...] = (3, 2, 1, 2)  # crowded scenes: background is learned soon, and teaches nothing after that
-    square_weight: float = 5.0
+    square_weight: float = 8.0
+    variation_weight: float = 0.03
 
 
 def debug() -> TokenizerRecipe:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kinetoken.grid import CellSize, GridShape
 
+FRAME_CHANNELS = 48
 COARSE_WIDTH = 3  # channels at half resolution for each one at the grid's: nine times the work on a quarter of places
 
 
@@ -76,9 +77,29 @@ class SpaceTimeBlock(nn.Module):
         return x + self.time(torch.cat((previous, present), dim=-1))
 
 
+class Frames(nn.Module):
+    """Residual blocks at the rate of the frames, where a cell's pixels are `frames` places and not one: what moves fast
+    has little in common from one end of a cell's time to the other."""
+
+    def __init__(self, frames: int, values_in: int, channels: int, blocks: int, values_out: int) -> None:
+        super().__init__()
+        self.frames = frames
+        self.enter = nn.Linear(values_in // frames, channels)
+        self.blocks = nn.Sequential(*(SpaceTimeBlock(channels) for _ in range(blocks)))
+        self.norm = nn.RMSNorm(channels)
+        self.leave = nn.Linear(channels, values_out // frames)
+
+    def forward(
+        self, x: Float[Tensor, "batch time rows columns values_in"]
+    ) -> Float[Tensor, "batch time rows columns values_out"]:
+        frames = rearrange(x, "b t r k (f v) -> b (t f) r k v", f=self.frames)
+        frames = self.leave(self.norm(self.blocks(self.enter(frames))))
+        return rearrange(frames, "b (t f) r k v -> b t r k (f v)", f=self.frames)
+
+
 class Stack(nn.Module):
-    """An hourglass: both the encoder and the decoder. One residual block at the grid's resolution, `blocks` wider ones
-    at half of it, and one more at the grid's resolution, which sees both.
+    """An hourglass at the grid's rate, the middle of both encoder and decoder. One residual block at the grid's
+    resolution, `blocks` wider ones at half of it, and one more at the grid's resolution, which sees both.
 
     Most of the weights work where there is a quarter of the places, and where one block sees twice as far: an object
     that crosses ten cells in the time of one needs that.
@@ -110,16 +131,56 @@ class Stack(nn.Module):
 
     def flops(self, cells: int) -> float:
         """Multiply-adds counted as two, for one pass over `cells` cells."""
-        fine = sum(
-            weight.numel() for part in (self.enter, self.before, self.after, self.leave) for weight in part.parameters()
-        )
-        coarse = sum(weight.numel() for part in (self.down, self.blocks, self.up) for weight in part.parameters())
-        return 2.0 * cells * (fine + coarse / 4)
+        fine = _weights(self.enter, self.before, self.after, self.leave)
+        return 2.0 * cells * (fine + _weights(self.down, self.blocks, self.up) / 4)
 
-    @staticmethod
-    def reach(blocks: int) -> int:
-        """How many layers of cells a stack looks back in time."""
-        return blocks + 2
+
+class Encoder(nn.Module):
+    """Blocks of pixels to vectors: a linear map of the pixels, and what `Frames` finds, through a `Stack`."""
+
+    def __init__(self, cell: CellSize, channels: int, blocks: int, width: int) -> None:
+        super().__init__()
+        self.frames = Frames(cell.frames, 3 * cell.pixels, FRAME_CHANNELS, 1, FRAME_CHANNELS * cell.frames)
+        self.stack = Stack(3 * cell.pixels + FRAME_CHANNELS * cell.frames, channels, blocks, width)
+
+    def forward(
+        self, blocks: Float[Tensor, "batch time rows columns values"]
+    ) -> Float[Tensor, "batch time rows columns width"]:
+        return self.stack(torch.cat((blocks, self.frames(blocks)), dim=-1))
+
+    def flops(self, cells: int) -> float:
+        return self.stack.flops(cells) + 2.0 * cells * self.frames.frames * _weights(self.frames)
+
+
+class Decoder(nn.Module):
+    """Vectors to blocks of pixels: a linear map of what a `Stack` makes of them, corrected by `Frames`."""
+
+    def __init__(self, cell: CellSize, channels: int, blocks: int, width: int) -> None:
+        super().__init__()
+        self.stack = Stack(width, channels, blocks, 3 * cell.pixels + FRAME_CHANNELS * cell.frames)
+        self.frames = Frames(cell.frames, FRAME_CHANNELS * cell.frames, FRAME_CHANNELS, 2, 3 * cell.pixels)
+        nn.init.zeros_(self.frames.leave.weight)
+        nn.init.zeros_(self.frames.leave.bias)
+
+    def forward(
+        self, vectors: Float[Tensor, "batch time rows columns width"]
+    ) -> Float[Tensor, "batch time rows columns values"]:
+        split = self.frames.enter.in_features * self.frames.frames
+        frames, blocks = self.stack(vectors).tensor_split((split,), dim=-1)
+        return blocks + self.frames(frames)
+
+    def flops(self, cells: int) -> float:
+        return self.stack.flops(cells) + 2.0 * cells * self.frames.frames * _weights(self.frames)
+
+
+def reach(blocks: int) -> int:
+    """How many layers of cells an encoder or decoder looks back in time: one for each block of its stack, and one for
+    its frames."""
+    return blocks + 3
+
+
+def _weights(*modules: nn.Module) -> int:
+    return sum(weight.numel() for module in modules for weight in module.parameters())
 
 
 def _evened(

@@ -17,15 +17,20 @@ class ClipBatch(NamedTuple):
 
 
 class ReconstructionObjective(nn.Module):
-    """Reconstruct a clip through its codes: mean absolute plus `square_weight` times mean square error, both per clip.
+    """Reconstruct a clip through its codes: mean absolute plus `square_weight` times mean square error, both per clip,
+    plus `variation_weight` times the variation of the grid.
 
-    The absolute error keeps edges crisp; the square is what PSNR measures.
+    The absolute error keeps edges crisp; the square is what PSNR measures. Without the third, plain background is
+    dithered: the codes flicker between neighbours on the quantizer's lattice to mean a colour in between, which no eye
+    sees and which a network would have to learn, cell for cell.
     """
 
-    def __init__(self, tokenizer: VideoTokenizer, *, square_weight: float = 5.0) -> None:
+    def __init__(
+        self, tokenizer: VideoTokenizer, *, square_weight: float = 5.0, variation_weight: float = 0.03
+    ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
-        self.square_weight = square_weight
+        self.square_weight, self.variation_weight = square_weight, variation_weight
 
     def forward(self, batch: ClipBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         if batch.frames.dtype != torch.uint8:
@@ -35,13 +40,29 @@ class ReconstructionObjective(nn.Module):
         quantized = self.tokenizer.quantize(target)
         rebuilt = self.tokenizer.reconstruct(quantized.vectors)[:, :length, :height, :width]
         error = rebuilt - target
-        loss = error.abs().mean() + self.square_weight * error.square().mean() + quantized.loss
-        return loss, {"psnr": psnr(rebuilt.detach(), target), **codebook_use(quantized.codes, self.tokenizer)}
+        unrest = variation(quantized.vectors)
+        loss = error.abs().mean() + self.square_weight * error.square().mean() + self.variation_weight * unrest
+        return loss + quantized.loss, {
+            "psnr": psnr(rebuilt.detach(), target),
+            "variation": unrest.detach(),
+            **codebook_use(quantized.codes, self.tokenizer),
+        }
 
     def adamw_parameters(self) -> list[Tensor]:
-        """The first and last layers face pixels and codes, not features: AdamW suits them better than Muon."""
-        stacks = (self.tokenizer.encoder, self.tokenizer.decoder)
-        return [layer.weight for stack in stacks for layer in (stack.enter, stack.leave)]
+        """The layers that face pixels and codes, not features: AdamW suits them better than Muon."""
+        encoder, decoder = self.tokenizer.encoder, self.tokenizer.decoder
+        facing = (encoder.frames.enter, encoder.stack.enter, encoder.stack.leave)
+        facing += (decoder.stack.enter, decoder.stack.leave, decoder.frames.leave)
+        return [layer.weight for layer in facing]
+
+
+def variation(vectors: Float[Tensor, "batch time rows columns width"]) -> Float[Tensor, ""]:
+    """How much neighbouring cells differ: the mean of log(1 + (4 d)^2) over neighbours in time, rows and columns and
+    over axes, d being the difference of their quantized vectors. A robust total variation: steps of one level are what
+    it costs most to take, and an edge may be as high as it likes (Black and Rangarajan 1996 on such penalties)."""
+    steps = [vectors.diff(dim=axis) for axis in (1, 2, 3)]
+    total = sum((torch.log1p((4 * step).square()).sum() for step in steps), start=vectors.new_zeros(()))
+    return total / max(1, sum(step.numel() for step in steps))
 
 
 def psnr(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kinetoken.clip import Clip
 from kinetoken.grid import CellSize, GridShape
-from kinetoken.tokenizer.layers import Stack, blocks_from_frames, frames_from_blocks
+from kinetoken.tokenizer.layers import Decoder, Encoder, blocks_from_frames, frames_from_blocks, reach
 from kinetoken.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig
 
 
@@ -31,11 +31,6 @@ class TokenizerConfig:
         if min(self.channels, self.encoder_blocks, self.decoder_blocks) < 1:
             raise ValueError(f"a tokenizer needs at least one channel and one block on each side, found {self}")
 
-    @property
-    def values(self) -> int:
-        """Numbers in the pixels of one cell."""
-        return 3 * self.cell.pixels
-
 
 class VideoTokenizer(nn.Module):
     """Pixels are float32 in [-1, 1], batch x frames x height x width x 3. Codes are int64 in [0, quantizer.codes).
@@ -48,9 +43,9 @@ class VideoTokenizer(nn.Module):
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Stack(config.values, config.channels, config.encoder_blocks, config.quantizer.width)
+        self.encoder = Encoder(config.cell, config.channels, config.encoder_blocks, config.quantizer.width)
         self.quantizer = Quantizer(config.quantizer)
-        self.decoder = Stack(config.quantizer.width, config.channels, config.decoder_blocks, config.values)
+        self.decoder = Decoder(config.cell, config.channels, config.decoder_blocks, config.quantizer.width)
 
     def quantize(self, frames: Float[Tensor, "batch frames height width 3"]) -> Quantized:
         return self.quantizer(self.encoder(blocks_from_frames(frames, self.config.cell)))
@@ -92,28 +87,28 @@ class VideoTokenizer(nn.Module):
     ) -> Iterator[Int[Tensor, "_ rows columns"]]:
         """Codes of a video of any length in bounded memory, at most `layers` layers of cells at a time."""
         source = iter(frames)
-        step, reach = self.config.cell.frames, Stack.reach(self.config.encoder_blocks)
+        step, back = self.config.cell.frames, reach(self.config.encoder_blocks)
         past: list[UInt8[np.ndarray, "height width 3"]] = []  # starts with the last frame of a layer
         while piece := list(islice(source, layers * step if past else 1 + (layers - 1) * step)):
             codes = self.encode(_pixels(np.stack(past + piece), self.device)[None])[0]
             yield codes[-ceil(len(piece) / step) :] if past else codes
-            past = (past + piece)[-(1 + reach * step) :]
+            past = (past + piece)[-(1 + back * step) :]
 
     def decode_stream(
         self, codes: Iterable[Int[Tensor, "_ rows columns"]], *, layers: int = 16
     ) -> Iterator[UInt8[np.ndarray, "_ height width 3"]]:
         """Frames of a grid that arrives in pieces, each piece decoded once it is there."""
-        step, reach = self.config.cell.frames, Stack.reach(self.config.decoder_blocks)
+        step, back = self.config.cell.frames, reach(self.config.decoder_blocks)
         past: Tensor | None = None
         for piece in (part for whole in codes for part in whole.split(layers)):
             known = piece if past is None else torch.cat((past, piece))
             fresh = len(piece) * step - (step - 1 if past is None else 0)
             yield _bytes(self.decode(known[None].to(self.device))[0, -fresh:])
-            past = known[-reach:]
+            past = known[-back:]
 
     @property
     def device(self) -> torch.device:
-        return self.decoder.leave.weight.device
+        return self.decoder.stack.leave.weight.device
 
     def flops(self, grid: GridShape) -> float:
         """Multiply-adds counted as two, to encode and decode a clip of that grid."""

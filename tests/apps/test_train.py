@@ -37,6 +37,14 @@ def test_from_nothing_to_a_clip(tmp_path: Path, capsys: pytest.CaptureFixture[st
     lines = [json.loads(line) for line in (first / "metrics.jsonl").read_text().splitlines()]
     assert {"loss", "code_loss", "word_loss", "clips_per_second"} <= lines[-1].keys()
 
+    third = tmp_path / "third"
+    _train(
+        *("network", "--run", str(third), "--tokenizer", str(run), "--steps", "1", "--from", str(first / "model")),
+    )
+    begun, gone_on = (Generator.from_pretrained(folder / "model").network.state_dict() for folder in (first, third))
+    moved = max(float((gone_on[name] - begun[name]).abs().max()) for name in begun)
+    assert 0 < moved < 0.05
+
     capsys.readouterr()
     picture = tmp_path / "clip.png"
     assert main(["generate", "a red ball", "-o", str(picture), "--model", str(first / "model"), "--steps", "2"]) == 0

@@ -10,7 +10,7 @@ from kinetoken.clip import Clip
 from kinetoken.generator import Generator
 from kinetoken.grid import CellSize, GridShape
 from kinetoken.tokenizer.layers import blocks_from_frames, frames_from_blocks
-from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, collapse_warning, psnr
+from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, collapse_warning, psnr, variation
 from kinetoken.tokenizer.quantizer import Quantizer, QuantizerConfig
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
@@ -143,3 +143,34 @@ def test_a_collapsed_codebook_is_told(line: dict[str, float], alarmed: bool) -> 
 def test_pixels_of_the_wrong_range_are_refused(tiny: Generator) -> None:
     with pytest.raises((ValueError, TypeError)):
         ReconstructionObjective(tiny.tokenizer)(ClipBatch(frames=torch.rand(1, 1, 8, 8, 3)))
+
+
+def test_variation_is_that_of_neighbours_and_knows_no_price_for_calm() -> None:
+    calm = torch.zeros(1, 3, 4, 4, 2)
+    assert variation(calm) == 0
+    assert variation(torch.ones(1, 1, 1, 1, 2)) == 0  # no neighbours at all
+    edge = calm.clone()
+    edge[:, :, :, 2:] = 1.0  # one of three column steps, on both axes
+    steps = 3 * 4 * 4 * 2 * (2 / 3 + 3 / 4 + 3 / 4)
+    assert variation(edge).item() == pytest.approx(3 * 4 * 2 * np.log(17) / steps, rel=1e-5)
+
+
+def test_a_high_edge_costs_less_than_the_same_height_in_small_steps() -> None:
+    """Over the five levels of an FSQ axis."""
+    ramp = torch.linspace(-1, 1, 5).reshape(1, 1, 1, 5, 1)
+    edge = torch.tensor([-1.0, -1.0, -1.0, 1.0, 1.0]).reshape(1, 1, 1, 5, 1)
+    assert variation(edge) < variation(ramp)
+
+
+def test_the_objective_teaches_the_encoder_to_be_calm() -> None:
+    torch.manual_seed(0)
+    tokenizer = VideoTokenizer(TokenizerConfig(channels=16, encoder_blocks=1, decoder_blocks=1))
+    objective = ReconstructionObjective(tokenizer, variation_weight=1.0)
+    frames = torch.randint(0, 256, (1, 5, 16, 16, 3), dtype=torch.uint8)
+    before = objective(ClipBatch(frames=frames))[1]["variation"]
+    optimizer = torch.optim.Adam(objective.parameters(), lr=3e-3)
+    for _ in range(30):
+        optimizer.zero_grad()
+        objective(ClipBatch(frames=frames))[0].backward()
+        optimizer.step()
+    assert objective(ClipBatch(frames=frames))[1]["variation"] < 0.7 * before
