@@ -51,9 +51,9 @@ class ReconstructionObjective(nn.Module):
     def adamw_parameters(self) -> list[Tensor]:
         """The layers that face pixels and codes, not features: AdamW suits them better than Muon."""
         encoder, decoder = self.tokenizer.encoder, self.tokenizer.decoder
-        facing = (encoder.frames.enter, encoder.stack.enter, encoder.stack.leave)
-        facing += (decoder.stack.enter, decoder.stack.leave, decoder.frames.leave)
-        return [layer.weight for layer in facing]
+        pixels = (encoder.frames.enter, encoder.stack.enter, decoder.stack.leave, decoder.frames.leave)
+        codes = (encoder.stack.leave, decoder.stack.enter)
+        return [layer.weight for layer in pixels + codes]
 
 
 def variation(vectors: Float[Tensor, "batch time rows columns width"]) -> Float[Tensor, ""]:
