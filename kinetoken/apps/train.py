@@ -29,6 +29,7 @@ from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 from kinetoken.training.checkpoint import load_weights, save_weights
 from kinetoken.training.loop import TrainingResult, train
 from kinetoken.transformer import Transformer, TransformerConfig
+from kinetoken.vocabulary import TextCodec
 
 TOKENIZER_FORMAT = "kinetoken-tokenizer"
 PROMPTS = (
@@ -101,24 +102,9 @@ def train_network(
     Raises: ValueError if the model that it starts from has another number of codes.
     """
     tokenizer = load_tokenizer(tokenizer_folder)
-    begun = None if start is None else Generator.from_pretrained(start, device="cpu")
-    if begun is not None and begun.config.network.visual_codes != tokenizer.config.quantizer.codes:
-        raise ValueError(f"{start} speaks {begun.config.network.visual_codes} codes, and the tokenizer other ones")
-    codec = toybox_codec(recipe.text_ids) if begun is None else begun.codec
+    network, codec = _fresh_network(recipe, tokenizer) if start is None else _begun_network(start, tokenizer)
     shards = _shards(tokenizer, run / "tokens", recipe.data, on_tokenized)
     shards += [replace(shards[0], layers=layers) for layers, _ in recipe.beginnings]
-    torch.manual_seed(recipe.training.seed)
-    if begun is None:
-        shape = TransformerConfig(
-            text_codes=codec.size,
-            visual_codes=tokenizer.config.quantizer.codes,
-            levels=tokenizer.config.quantizer.digits,
-            depth=recipe.depth,
-            words=recipe.words,
-        )
-        network = Transformer(shape)
-    else:
-        network = begun.network.train()
     first = recipe.data[0].shape
     config = ModelConfig(
         tokenizer=tokenizer.config,
@@ -162,6 +148,27 @@ def train_network(
         with result.average.swapped_in():
             Generator(config, tokenizer, codec, network).save(run / "model")
     return result
+
+
+def _fresh_network(recipe: NetworkRecipe, tokenizer: VideoTokenizer) -> tuple[Transformer, TextCodec]:
+    codec, quantizer = toybox_codec(recipe.text_ids), tokenizer.config.quantizer
+    config = TransformerConfig(
+        text_codes=codec.size,
+        visual_codes=quantizer.codes,
+        levels=quantizer.digits,
+        depth=recipe.depth,
+        words=recipe.words,
+    )
+    torch.manual_seed(recipe.training.seed)
+    return Transformer(config), codec
+
+
+def _begun_network(start: str, tokenizer: VideoTokenizer) -> tuple[Transformer, TextCodec]:
+    begun = Generator.from_pretrained(start, device="cpu")
+    spoken, needed = begun.config.network.visual_codes, tokenizer.config.quantizer.codes
+    if spoken != needed:
+        raise ValueError(f"{start} speaks {spoken} codes and the tokenizer {needed}: start from another model")
+    return begun.network.train(), begun.codec
 
 
 def save_tokenizer(tokenizer: VideoTokenizer, folder: Path) -> None:

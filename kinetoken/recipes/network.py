@@ -52,7 +52,7 @@ def debug() -> NetworkRecipe:
 
 
 def small() -> NetworkRecipe:
-    """The bundled toybox model: about two hours on two CPU cores."""
+    """A toybox model: about an hour and a half on two CPU cores. The bundled one has had less: see its card."""
     return NetworkRecipe(
         data=(
             ClipShare(shape=ClipShape(frames=17), clips=12_000, turns=9),

@@ -45,7 +45,7 @@ def debug() -> TokenizerRecipe:
 
 
 def small() -> TokenizerRecipe:
-    """The bundled toybox tokenizer: about half an hour on two CPU cores."""
+    """A toybox tokenizer: about an hour on two CPU cores. The bundled one was grown from another shape (its card)."""
     return TokenizerRecipe(
         tokenizer=TokenizerConfig(quantizer=QuantizerConfig(levels=(8, 5, 5, 5)), encoder_blocks=2, decoder_blocks=3),
         batch_clips=4,

@@ -58,8 +58,8 @@ class ReconstructionObjective(nn.Module):
 
 def variation(vectors: Float[Tensor, "batch time rows columns width"]) -> Float[Tensor, ""]:
     """How much neighbouring cells differ: the mean of log(1 + (4 d)^2) over neighbours in time, rows and columns and
-    over axes, d being the difference of their quantized vectors. A robust total variation: steps of one level are what
-    it costs most to take, and an edge may be as high as it likes (Black and Rangarajan 1996 on such penalties)."""
+    over axes, d being the difference of their quantized vectors, each axis in [-1, 1]. A robust total variation (Black
+    and Rangarajan 1996 on such penalties): one high edge costs less than the same height in steps of one level."""
     steps = [vectors.diff(dim=axis) for axis in (1, 2, 3)]
     total = sum((torch.log1p((4 * step).square()).sum() for step in steps), start=vectors.new_zeros(()))
     return total / max(1, sum(step.numel() for step in steps))
