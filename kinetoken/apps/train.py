@@ -104,7 +104,7 @@ def train_network(
     tokenizer = load_tokenizer(tokenizer_folder)
     network, codec = _fresh_network(recipe, tokenizer) if start is None else _begun_network(start, tokenizer)
     shards = _shards(tokenizer, run / "tokens", recipe.data, on_tokenized)
-    shards += [replace(shards[0], layers=layers) for layers, _ in recipe.beginnings]
+    shards += [replace(shards[0], layers=excerpt.layers, side=excerpt.side) for excerpt in recipe.excerpts]
     first = recipe.data[0].shape
     config = ModelConfig(
         tokenizer=tokenizer.config,
@@ -129,7 +129,7 @@ def train_network(
         MaskedObjective(network, recipe.masking),
         ShardBatches(
             shards,
-            turns=_turns([share.turns for share in recipe.data] + [turns for _, turns in recipe.beginnings]),
+            turns=_turns([part.turns for part in (*recipe.data, *recipe.excerpts)]),
             codec=codec,
             vocabulary=network.config.vocabulary,
             batch_clips=recipe.batch_clips,
@@ -190,12 +190,15 @@ def _shards(
     shards = []
     for share in data:
         shape = share.shape
-        shard = folder / f"{shape.frames}x{shape.height}x{shape.width}-from-{first_seed}-{share.clips}"
+        objects = "" if share.actors is None else f"-of-{share.actors}"
+        shard = folder / f"{shape.frames}x{shape.height}x{shape.width}{objects}-from-{first_seed}-{share.clips}"
         if int(os.environ.get("RANK", "0")) > 0:  # under torchrun, the first process tokenizes for all
             while not shard.exists():
                 time.sleep(1.0)
         elif not shard.exists():
-            for done in tokenize_toybox(tokenizer, shard, shape=shape, clips=share.clips, first_seed=first_seed):
+            for done in tokenize_toybox(
+                tokenizer, shard, shape=shape, clips=share.clips, first_seed=first_seed, actors=share.actors
+            ):
                 on_tokenized(before + done, total)
         shards.append(TokenShard(shard))
         before += share.clips

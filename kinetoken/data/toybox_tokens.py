@@ -31,11 +31,19 @@ def toybox_codec(ids: int, scenes: int = 4000) -> TextCodec:
 
 
 def tokenize_toybox(
-    tokenizer: VideoTokenizer, folder: Path, *, shape: ClipShape, clips: int, first_seed: int, workers: int = 2
+    tokenizer: VideoTokenizer,
+    folder: Path,
+    *,
+    shape: ClipShape,
+    clips: int,
+    first_seed: int,
+    actors: int | None = None,
+    workers: int = 2,
 ) -> Iterator[int]:
-    """Write a shard of training scenes, yielding how many of `clips` are done."""
+    """Write a shard of training scenes, yielding how many of `clips` are done. actors: of each scene; as they come if
+    None."""
     rendered = DataLoader(
-        _Rendered(shape, clips, first_seed),
+        _Rendered(shape, clips, first_seed, actors),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=2 if workers else None,
@@ -51,8 +59,8 @@ def tokenize_toybox(
 class _Rendered(Dataset[Any]):
     """Batches of (frames, captions of each clip)."""
 
-    def __init__(self, shape: ClipShape, clips: int, first_seed: int) -> None:
-        self.shape, self.clips, self.first_seed = shape, clips, first_seed
+    def __init__(self, shape: ClipShape, clips: int, first_seed: int, actors: int | None) -> None:
+        self.shape, self.clips, self.first_seed, self.actors = shape, clips, first_seed, actors
 
     def __len__(self) -> int:
         return -(-self.clips // CLIPS_AT_ONCE)
@@ -61,7 +69,7 @@ class _Rendered(Dataset[Any]):
         if batch >= len(self):
             raise IndexError(batch)
         first = self.first_seed + batch * CLIPS_AT_ONCE
-        scenes = [sample_scene(seed) for seed in range(first, first + CLIPS_AT_ONCE)]
+        scenes = [sample_scene(seed, actors=self.actors) for seed in range(first, first + CLIPS_AT_ONCE)]
         shape = self.shape
         frames = [render(s, frames=shape.frames, width=shape.width, height=shape.height).frames for s in scenes]
         told = [{caption.style: caption.text for caption in captions(s, seed)} for seed, s in enumerate(scenes, first)]

@@ -3,7 +3,7 @@
 kinetoken train network --recipe small --tokenizer runs/tokenizer --run runs/network
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kinetoken.data.toybox_clips import ClipShape
 from kinetoken.processes.masked import MaskingConfig
@@ -12,23 +12,34 @@ from kinetoken.training.loop import TrainingConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ClipShare:
-    """How many clips of a shape are tokenized, and how many of each round of training steps they get."""
+    """How many clips of a shape are tokenized, and how many of each round of training steps they get. actors: how many
+    objects they show; as scenes come if None."""
 
     shape: ClipShape
     clips: int
     turns: int
+    actors: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excerpt:
+    """A part of each clip of the first share, as a clip of its own: its beginning of so many layers of cells (one is an
+    image), and of that all, or a window of side x side cells where something is."""
+
+    layers: int
+    turns: int
+    side: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRecipe:
-    """beginnings: (layers of cells, turns), the beginnings of the first share's clips; one layer is an image. They cost
-    a part of a whole clip and teach colours, shapes and places as well. depth: the transformer's size dial. text_ids:
-    of the byte-level BPE. words: longest row of text. batch_clips: of the first share; of other shapes as many as make
-    no more codes."""
+    """excerpts: they cost a part of a whole clip, and teach colours, shapes and motions as well. depth: the size dial of
+    the transformer. text_ids: of the byte-level BPE. words: longest row of text. batch_clips: of the first share; of
+    other shapes as many as make no more codes."""
 
     training: TrainingConfig
     data: tuple[ClipShare, ...]
-    beginnings: tuple[tuple[int, int], ...] = ()
+    excerpts: tuple[Excerpt, ...] = ()
     depth: int = 6
     text_ids: int = 512
     words: int = 48
@@ -55,12 +66,18 @@ def small() -> NetworkRecipe:
     """A toybox model: about an hour and a half on two CPU cores. The bundled one has had less: see its card."""
     return NetworkRecipe(
         data=(
-            ClipShare(shape=ClipShape(frames=17), clips=12_000, turns=9),
+            ClipShare(shape=ClipShape(frames=17), clips=6_000, turns=3, actors=1),
+            ClipShare(shape=ClipShape(frames=17), clips=6_000, turns=3),
             ClipShare(shape=ClipShape(frames=33), clips=300, turns=1),
             ClipShare(shape=ClipShape(frames=17, height=64, width=96), clips=300, turns=1),
             ClipShare(shape=ClipShape(frames=17, height=96, width=64), clips=300, turns=1),
         ),
-        beginnings=((1, 4), (3, 3)),
+        excerpts=(
+            Excerpt(layers=5, side=8, turns=8),
+            Excerpt(layers=1, side=8, turns=3),
+            Excerpt(layers=1, turns=4),
+            Excerpt(layers=3, turns=1),
+        ),
         batch_clips=8,
         training=TrainingConfig(
             total_steps=2000,
@@ -81,8 +98,8 @@ def base() -> NetworkRecipe:
     return NetworkRecipe(
         depth=16,
         batch_clips=256,
-        beginnings=small().beginnings,
-        data=tuple(ClipShare(shape=share.shape, clips=16 * share.clips, turns=share.turns) for share in small().data),
+        excerpts=small().excerpts,
+        data=tuple(replace(share, clips=16 * share.clips) for share in small().data),
         training=TrainingConfig(
             total_steps=100_000,
             learning_rate=1e-3,

@@ -53,6 +53,21 @@ def test_every_batch_has_as_many_codes(batches: ShardBatches) -> None:
     assert {batches.batch(step).grid.numel() for step in range(6)} == {4 * 3 * 16}
 
 
+def test_windows_find_what_stands_out(tmp_path: Path) -> None:
+    """Plain ground of one code, and an object of rare codes: its place is in every window, and nothing is invented."""
+    rng = np.random.default_rng(0)
+    grids = np.zeros((6, 2, 16, 16), dtype=np.int64)
+    for clip, grid in enumerate(grids):
+        row, column = rng.integers(0, 13, 2)
+        grid[:, row : row + 3, column : column + 3] = 1 + clip
+    list(write_shard(tmp_path / "s", [(grid, ["a ball"]) for grid in grids], count=6, visual_codes=64))
+    windows = TokenShard(tmp_path / "s", side=8).codes
+    assert windows.shape == (6, 2, 8, 8)
+    assert all((window == 1 + clip).sum() >= 2 * 7 for clip, window in enumerate(windows))
+    with pytest.raises(ValueError, match="do not fit"):
+        _ = TokenShard(tmp_path / "s", side=17).codes
+
+
 def test_a_clips_beginning_is_a_clip(tmp_path: Path) -> None:
     whole = _shard(tmp_path / "long", 5, 3)
     image = TokenShard(whole.folder, layers=1)
