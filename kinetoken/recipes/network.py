@@ -33,7 +33,7 @@ class Excerpt:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRecipe:
-    """excerpts: they cost a part of a whole clip, and teach colours, shapes and motions as well. depth: the size dial of
+    """excerpts: they cost a part of a whole clip and teach colours, shapes and motions as well. depth: the size dial of
     the transformer. text_ids: of the byte-level BPE. words: longest row of text. batch_clips: of the first share; of
     other shapes as many as make no more codes."""
 
