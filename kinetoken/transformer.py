@@ -255,6 +255,7 @@ def rotate(
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # kept: what a sampler has asked for, training may ask for again
 def _rotation(
     words: int, grid: GridShape, patch: tuple[int, int, int], head_width: int
 ) -> Float[Tensor, "2 positions pairs"]:

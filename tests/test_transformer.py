@@ -98,3 +98,13 @@ def test_flops_are_those_of_the_matrix_products(network: Transformer) -> None:
         _, cells = network(torch.randint(4, 300, (1, 6)), _grid(1, *shape.sizes))
         network.grid_logits(cells.flatten(0, 3)[:50])
     assert network.flops(6, shape, 50) == pytest.approx(counter.get_total_flops(), rel=0.1)
+
+
+def test_training_goes_on_after_sampling_the_same_shape(network: Transformer) -> None:
+    """Angles are kept from call to call; a tensor that inference mode made cannot be trained through."""
+    text, grid = torch.randint(4, 300, (1, 13)), _grid(1, 2, 8, 4)
+    with torch.inference_mode():
+        network(text, grid)
+    words, cells = network.train()(text, grid)
+    (words.sum() + cells.sum()).backward()
+    assert network.embedding.weight.grad is not None
