@@ -49,6 +49,8 @@ class Command:
     """Guidance, instead of the model's own."""
     temperature: float | None = None
     """Temperature, instead of the model's own."""
+    revision: float | None = None
+    """Share of codes taken back before each step, instead of the model's own."""
     output: Path | None = None
     """A folder for figures.json, records.jsonl and a sheet of the clips, the wrong ones marked."""
 
@@ -75,7 +77,7 @@ class Command:
         from kinetoken.generator import Generator
 
         generator = Generator.from_pretrained(self.model, device=self.device).with_sampling(
-            steps=self.steps, guidance=self.guidance, temperature=self.temperature
+            steps=self.steps, guidance=self.guidance, temperature=self.temperature, revision=self.revision
         )
         match self.what:
             case "adherence":
