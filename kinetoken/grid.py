@@ -71,6 +71,11 @@ class GridShape:
         return np.stack(np.unravel_index(np.arange(self.cells), self.sizes), axis=-1)
 
 
+def layers_of_loop(frames: int, cell: CellSize) -> int:
+    """How many layers of cells a loop of so many frames has."""
+    return GridShape.of_clip(frames, 1, 1, cell, loop=True).time
+
+
 def stretched(frames: int, turn: int) -> Int[np.ndarray, " turn"]:
     """Which frame of a loop is shown at each of the `turn` frames of a circle's whole layers, turn >= frames: some are
     held for one more, evenly spread."""

@@ -6,7 +6,7 @@ from math import ceil
 import numpy as np
 
 from kinetoken.clip import Clip
-from kinetoken.grid import CellSize, GridShape, picked, stretched
+from kinetoken.grid import CellSize, layers_of_loop, picked, stretched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class LoopPlan:
 
         Raises: ValueError for a clip that is too short, or seconds that leave nothing to keep or to make.
         """
-        shape = GridShape.of_clip(*clip.frames.shape[:3], cell, loop=True)
-        if shape.time < 2:
+        layers = layers_of_loop(len(clip), cell)
+        if layers < 2:
             raise ValueError(
                 f"a clip of {len(clip)} frames is too short to be made a loop: give {cell.frames + 1} at least"
             )
@@ -34,10 +34,10 @@ class LoopPlan:
                 f"a loop's new end must be shorter than the clip's {clip.seconds:g} s, found {seconds:g} s"
             )
         share = 0.25 if seconds is None else seconds / clip.seconds
-        anew = min(ceil(share * shape.time), shape.time - 1)
-        shown = picked(len(clip), shape.frames(cell, loop=True))
-        kept = int(np.searchsorted(shown, (shape.time - anew) * cell.frames))
-        return cls(layers=shape.time, anew=anew, kept=kept)
+        anew = min(ceil(share * layers), layers - 1)
+        shown = picked(len(clip), layers * cell.frames)
+        kept = int(np.searchsorted(shown, (layers - anew) * cell.frames))
+        return cls(layers=layers, anew=anew, kept=kept)
 
 
 def on_a_circle(clip: Clip, cell: CellSize) -> Clip:
@@ -47,7 +47,7 @@ def on_a_circle(clip: Clip, cell: CellSize) -> Clip:
     What comes before the first frame is yet to be made. It is encoded as stillness, which says nothing: looking back
     around the circle would tell the network of the very end that is to be replaced.
     """
-    turn = GridShape.of_clip(*clip.frames.shape[:3], cell, loop=True).frames(cell, loop=True)
+    turn = layers_of_loop(len(clip), cell) * cell.frames
     frames = clip.frames[stretched(len(clip), turn)]
     return Clip(frames=np.concatenate((frames[:1], frames)), fps=clip.fps)
 

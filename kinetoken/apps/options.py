@@ -46,5 +46,8 @@ def progress(
         for item in items:
             if callable(total):
                 bar.update(task, total=total(item))
-            bar.update(task, **({"advance": 1} if done is None else {"completed": done(item)}))
+            if done is None:
+                bar.advance(task)
+            else:
+                bar.update(task, completed=done(item))
             yield item

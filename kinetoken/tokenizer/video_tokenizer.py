@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from kinetoken.clip import Clip
-from kinetoken.grid import CellSize, GridShape, picked, stretched
+from kinetoken.grid import CellSize, GridShape, layers_of_loop, picked, stretched
 from kinetoken.tokenizer.layers import Decoder, Encoder, blocks_from_frames, frames_from_blocks, reach
 from kinetoken.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig
 
@@ -61,7 +61,7 @@ class VideoTokenizer(nn.Module):
         """loop: time is a circle, and the frames must be those of whole layers."""
         if not loop:
             return self.quantize(frames).codes
-        layers = GridShape.of_clip(*frames.shape[1:4], self.config.cell, loop=True).time
+        layers = layers_of_loop(frames.shape[1], self.config.cell)
         assert frames.shape[1] == layers * self.config.cell.frames, "a circle has whole layers"
         return self.quantize(frames[:, self._frames_around(layers)]).codes[:, -layers:]
 
@@ -92,10 +92,10 @@ class VideoTokenizer(nn.Module):
         """loop: time is a circle; to fill its last layer, up to `cell.frames` - 1 frames are held for one more."""
         if not loop:
             return torch.cat(list(self.encode_stream(iter(clip.frames))))
-        shape = GridShape.of_clip(*clip.frames.shape[:3], self.config.cell, loop=True)
-        turn = stretched(len(clip.frames), shape.frames(self.config.cell, loop=True))
-        around = (clip.frames[turn[index]] for index in self._frames_around(shape.time))
-        return torch.cat(list(self.encode_stream(around)))[-shape.time :]
+        layers = layers_of_loop(len(clip), self.config.cell)
+        turn = stretched(len(clip), layers * self.config.cell.frames)
+        around = (clip.frames[turn[index]] for index in self._frames_around(layers))
+        return torch.cat(list(self.encode_stream(around)))[-layers:]
 
     def decode_clip(
         self,
