@@ -18,7 +18,7 @@ from kinetoken.clip import Clip
 from kinetoken.config import from_flat, to_flat
 from kinetoken.grid import GridShape
 from kinetoken.long_video import Stretch, stretches, windows
-from kinetoken.loops import LoopPlan, closed, on_a_circle
+from kinetoken.loops import LoopPlan, closed, loops, on_a_circle
 from kinetoken.processes.masked import SamplingConfig, Step, fill_grid, fill_text
 from kinetoken.tasks import captioning, closing, text_to_video
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
@@ -248,9 +248,20 @@ class Generator:
         empty = empty.without_text() if prompt is None else empty
         return replace(empty, loop=loop).to(self.device)
 
-    def loop(self, clip: Clip, prompt: str | None = None, *, seed: int | None = None, **options: Any) -> Clip:
-        """The clip with an end that leads to its beginning. Options as `stream_loop`."""
-        for step in self.stream_loop(clip, prompt, seed=seed, **options):
+    def loop(
+        self,
+        clip: Clip,
+        prompt: str | None = None,
+        *,
+        seed: int | None = None,
+        seconds: float | None = None,
+        **options: Any,
+    ) -> Clip:
+        """The clip with an end that leads to its beginning; the clip itself, if it loops already and no seconds are
+        given. Options as `stream_loop`."""
+        if seconds is None and loops(clip):
+            return clip
+        for step in self.stream_loop(clip, prompt, seed=seed, seconds=seconds, **options):
             last = step
         return last.clip
 

@@ -73,9 +73,15 @@ def closed(source: Clip, made: Clip, *, kept: int) -> Clip:
 
 def seam(clip: Clip) -> tuple[float, float]:
     """(the step from the last frame to the first, the median step of the clip): mean absolute differences of pixels in
-    [0, 255]. The clip loops if the first is no larger than the second."""
+    [0, 255]."""
     steps = [_step(before, after) for before, after in zip(clip.frames, np.roll(clip.frames, -1, axis=0), strict=True)]
     return steps[-1], float(np.median(steps[:-1] or steps))
+
+
+def loops(clip: Clip) -> bool:
+    """Whether the step from the last frame to the first is no larger than the median step."""
+    last_to_first, median = seam(clip)
+    return last_to_first <= median
 
 
 def _step(before: np.ndarray, after: np.ndarray) -> float:

@@ -134,7 +134,7 @@ def test_a_clip_keeps_its_beginning_bit_for_bit(tiny: Generator, frames: int, si
     assert last.clip.frames.shape == clip.frames.shape and last.clip.fps == clip.fps
     assert (last.clip.frames[: plan.kept] == clip.frames[: plan.kept]).all()
     assert (last.clip.frames[plan.kept :] != clip.frames[plan.kept :]).any()
-    assert (tiny.loop(clip, seed=1, steps=2).frames == last.clip.frames).all()
+    assert (tiny.loop(clip, seed=1, steps=2, seconds=clip.seconds / 4).frames == last.clip.frames).all()
 
 
 def test_what_is_replaced_has_no_say_in_what_replaces_it(tiny: Generator) -> None:
@@ -154,6 +154,13 @@ def test_joins_carry_the_codecs_error_across() -> None:
     still = Clip(frames=np.full((12, 4, 4, 3), 100, dtype=np.uint8), fps=8.0)
     wrong = Clip(frames=np.full((12, 4, 4, 3), 93, dtype=np.uint8), fps=8.0)
     assert (closed(still, wrong, kept=8).frames == still.frames).all()
+
+
+def test_what_loops_already_is_left_alone(tiny: Generator, tmp_path: Path) -> None:
+    still = Clip(frames=np.full((12, 4, 4, 3), 100, dtype=np.uint8), fps=8.0)
+    assert tiny.loop(still) is still
+    assert main(["loop", str(still.save(tmp_path / "a.webp")), "-o", str(tmp_path / "b.webp"), "--model", "none"]) == 0
+    assert (Clip.read(tmp_path / "b.webp").frames == still.frames).all()
 
 
 def test_the_seam_is_measured() -> None:
@@ -180,7 +187,7 @@ def test_the_commands(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureF
     ends = ["--model", str(tiny_folder), "--steps", "2", "--seed", "3", "--json"]
     assert main(["generate", "a ball", "-o", str(source), "--loop", "--frames", "9", *ends]) == 0
     assert json.loads(capsys.readouterr().out)["frames"] == 9
-    assert main(["loop", str(source), "-o", str(made), *ends]) == 0
+    assert main(["loop", str(source), "-o", str(made), "--seconds", "0.4", *ends]) == 0
     record = json.loads(capsys.readouterr().out)
     kept = record["kept"]
     assert 0 < kept < 9 and (Clip.read(made).frames[:kept] == Clip.read(source).frames[:kept]).all()
