@@ -13,13 +13,15 @@ from kinetoken.vocabulary import Vocabulary
 class Canvas:
     """A batch of canvases of one shape. All ids are of the one vocabulary: the grid holds text_end + code.
 
-    What an unknown place holds does not matter: nobody reads it (`masked` hides it).
+    What an unknown place holds does not matter: nobody reads it (`masked` hides it). loop: time is a circle, and the
+    layer before the first is the last.
     """
 
     text: Int[Tensor, "batch words"]
     grid: Int[Tensor, "batch time rows columns"]
     text_known: Bool[Tensor, "batch words"]
     grid_known: Bool[Tensor, "batch time rows columns"]
+    loop: bool = False
 
     def __post_init__(self) -> None:
         assert self.text.shape == self.text_known.shape and self.grid.shape == self.grid_known.shape
@@ -47,8 +49,14 @@ class Canvas:
         assert not (places & self.grid_known).any()
         return replace(self, grid=_filled(self.grid, places, ids), grid_known=self.grid_known | places)
 
+    def without_grid(self, places: Bool[Tensor, "batch time rows columns"]) -> "Canvas":
+        """Take back what was filled at these places. Only a sampler may, and only what it filled itself."""
+        assert (places <= self.grid_known).all()
+        return replace(self, grid_known=self.grid_known & ~places)
+
     def to(self, device: torch.device) -> "Canvas":
-        return Canvas(
+        return replace(
+            self,
             text=self.text.to(device),
             grid=self.grid.to(device),
             text_known=self.text_known.to(device),

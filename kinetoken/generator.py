@@ -2,8 +2,9 @@
 
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,20 @@ from kinetoken.canvas import Canvas
 from kinetoken.clip import Clip
 from kinetoken.config import from_flat, to_flat
 from kinetoken.grid import GridShape
+from kinetoken.long_video import Stretch, stretches, windows
+from kinetoken.loops import LoopPlan, closed, loops, on_a_circle
 from kinetoken.processes.masked import SamplingConfig, Step, fill_grid, fill_text
-from kinetoken.tasks import captioning, text_to_video
+from kinetoken.tasks import captioning, closing, text_to_video
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 from kinetoken.training.checkpoint import load_weights, save_weights
 from kinetoken.transformer import Transformer, TransformerConfig
-from kinetoken.vocabulary import TextCodec
+from kinetoken.vocabulary import TextCodec, Vocabulary
 
 BUNDLED = Path(__file__).parent / "weights"
 MOST_PIXELS = 2**28  # of one generated clip: frames x height x width
 FORMAT = "kinetoken-model"
+LONGEST_WINDOW = 4  # times the trained length; see Generator.longest_frames
+USUAL_WORDS = 24  # of a text that is unknown and not to be written
 CODEC_FILE = "text_codec.json"
 
 
@@ -44,8 +49,8 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class PartialClip:
-    """One step of a generation. `clip` decodes what is there so far, when it is asked for; `codes` are -1 where nothing
-    is filled yet."""
+    """One step of a generation. `clip` decodes what is there so far, when it is asked for, and gives it to `finish`, if
+    the task has something to do to it; `codes` are -1 where nothing is filled yet."""
 
     generator: "Generator"
     step: Step
@@ -53,6 +58,7 @@ class PartialClip:
     height: int
     width: int
     fps: float
+    finish: Callable[[Clip], Clip] | None = None
 
     @property
     def done(self) -> int:
@@ -76,9 +82,15 @@ class PartialClip:
     def clip(self) -> Clip:
         """Unknown cells borrow the code of the nearest filled one."""
         codes = self.codes
-        return self.generator.tokenizer.decode_clip(
-            _nearest_known(codes, codes >= 0), fps=self.fps, frames=self.frames, height=self.height, width=self.width
+        clip = self.generator.tokenizer.decode_clip(
+            _nearest_known(codes, codes >= 0),
+            fps=self.fps,
+            frames=self.frames,
+            height=self.height,
+            width=self.width,
+            loop=self.step.canvas.loop,
         )
+        return clip if self.finish is None else self.finish(clip)
 
 
 class Generator:
@@ -124,13 +136,29 @@ class Generator:
         (folder / CODEC_FILE).write_text(self.codec.to_json())
 
     def with_sampling(self, **changes: Any) -> "Generator":
-        """The same model with other defaults: steps, guidance, guided, temperature or order; None changes nothing."""
+        """The same model with other defaults: steps, guidance, guided, temperature, order or revision; None changes
+        nothing."""
         config = replace(self.config, sampling=_sampling(self.config.sampling, **changes))
         return Generator(config, self.tokenizer, self.codec, self.network, str(self.device))
 
-    def generate(self, prompt: str, *, seed: int | None = None, **options: Any) -> Clip:
-        """The clip that a sentence describes. Options as `stream`."""
-        for step in self.stream(prompt, seed=seed, **options):
+    @property
+    def longest_frames(self) -> int:
+        """The longest clip that is made in one window; longer ones are made by a window that moves.
+
+        Relative positions carry a network somewhat beyond the lengths that it has seen, not to any length, and the
+        price of a step grows with the square of the window.
+        """
+        return LONGEST_WINDOW * self.config.frames
+
+    def generate(
+        self, prompt: str, *, seed: int | None = None, frames: int | None = None, loop: bool = False, **options: Any
+    ) -> Clip:
+        """The clip that a sentence describes. Options as `stream`; more than `longest_frames` as `stream_long`, unless
+        it is a loop."""
+        if frames is not None and frames > self.longest_frames and not loop:
+            parts = [stretch.clip for stretch in self.stream_long(prompt, seed=seed, frames=frames, **options)]
+            return Clip(frames=np.concatenate([part.frames for part in parts]), fps=parts[0].fps)
+        for step in self.stream(prompt, seed=seed, frames=frames, loop=loop, **options):
             last = step
         return last.clip
 
@@ -145,29 +173,140 @@ class Generator:
         steps: int | None = None,
         guidance: float | None = None,
         temperature: float | None = None,
+        revision: float | None = None,
+        loop: bool = False,
     ) -> Iterator[PartialClip]:
         """Yield a partial clip after every step; the last is the whole clip.
 
-        seed: drawn if None. size: (width, height). fps: how fast the clip plays; the frames stay the same.
+        seed: drawn if None. size: (width, height). fps: how fast the clip plays; the frames stay the same. loop: the
+        last frame leads to the first: time is a circle, for the network and for the tokenizer. Its layers have four
+        frames each; of other numbers, the next larger is made, and up to three frames are left out evenly.
         Raises: ValueError, before any work, for an empty or too long prompt, or an impossible size.
         """
         config = self.config
         frames = config.frames if frames is None else frames
         width, height = size or (config.width, config.height)
-        sampling = _sampling(config.sampling, steps=steps, guidance=guidance, temperature=temperature)
-        _check_size(frames, height, width)
         rate = config.fps if fps is None else fps
-        if not 0 < rate <= 1000:
-            raise ValueError(f"fps must lie between 0 and 1000, found {rate}")
-        row = self.codec.row(prompt, config.network.words)
-        row = row[: -(-len(self.codec.encode(prompt)) // 4) * 4]  # rows were padded to fours in training
-        shape = GridShape.of_clip(frames, height, width, config.tokenizer.cell).rounded_up(config.network.patch)
-        canvas = text_to_video(row, shape).to(self.device)
+        sampling = _sampling(
+            config.sampling, steps=steps, guidance=guidance, temperature=temperature, revision=revision
+        )
+        _check_size(frames, height, width)
+        canvas = self._empty(prompt, frames, height, width, rate, loop=loop)
         seed = secrets.randbits(32) if seed is None else seed
         return (
             PartialClip(self, step, frames, height, width, rate)
             for step in fill_grid(self.network, canvas, seed, sampling)
         )
+
+    def stream_long(
+        self,
+        prompt: str,
+        *,
+        frames: int,
+        seed: int | None = None,
+        size: tuple[int, int] | None = None,
+        fps: float | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        temperature: float | None = None,
+        revision: float | None = None,
+    ) -> Iterator[Stretch]:
+        """Yield the frames of a clip of any length as they are finished, in memory that does not grow with it.
+
+        A window of the trained length moves along the clip; the half of it that is past is known. So a clip begins with
+        the clip of the trained length and the same seed, and a longer one begins with the shorter one. Options and
+        errors as `stream`, steps being those of each window.
+        """
+        config = self.config
+        width, height = size or (config.width, config.height)
+        rate = config.fps if fps is None else fps
+        sampling = _sampling(
+            config.sampling, steps=steps, guidance=guidance, temperature=temperature, revision=revision
+        )
+        _check_size(min(frames, config.frames), height, width)
+        empty = self._empty(prompt, config.frames, height, width, rate)
+        filled = windows(
+            lambda canvas, seed: fill_grid(self.network, canvas, seed, sampling),
+            empty,
+            secrets.randbits(32) if seed is None else seed,
+        )
+        text_end = config.network.vocabulary.text_end
+        return stretches(filled, self.tokenizer, text_end, frames=frames, height=height, width=width, fps=rate)
+
+    def _empty(
+        self, prompt: str | None, frames: int, height: int, width: int, fps: float, *, loop: bool = False
+    ) -> Canvas:
+        """A canvas of whole patches on which the text alone is known, or nothing if there is no prompt."""
+        if not 0 < fps <= 1000:
+            raise ValueError(f"fps must lie between 0 and 1000, found {fps}")
+        words = self.config.network.words
+        row = [Vocabulary.MASK] * min(words, USUAL_WORDS) if prompt is None else self.codec.row(prompt, words)
+        if prompt is not None:
+            row = row[: -(-len(self.codec.encode(prompt)) // 4) * 4]  # rows were padded to fours in training
+        shape = GridShape.of_clip(frames, height, width, self.config.tokenizer.cell, loop=loop)
+        empty = text_to_video(row, shape.rounded_up(self.config.network.patch))
+        empty = empty.without_text() if prompt is None else empty
+        return replace(empty, loop=loop).to(self.device)
+
+    def loop(
+        self,
+        clip: Clip,
+        prompt: str | None = None,
+        *,
+        seed: int | None = None,
+        seconds: float | None = None,
+        **options: Any,
+    ) -> Clip:
+        """The clip with an end that leads to its beginning; the clip itself, if it loops already and no seconds are
+        given. Options as `stream_loop`."""
+        if seconds is None and loops(clip):
+            return clip
+        for step in self.stream_loop(clip, prompt, seed=seed, seconds=seconds, **options):
+            last = step
+        return last.clip
+
+    def stream_loop(
+        self,
+        clip: Clip,
+        prompt: str | None = None,
+        *,
+        seed: int | None = None,
+        seconds: float | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        temperature: float | None = None,
+        revision: float | None = None,
+    ) -> Iterator[PartialClip]:
+        """Make the last `seconds` of a clip anew (a quarter of it if None), on a circle of time, so that it loops. All
+        frames before come back bit for bit; length, size and fps stay. A clip of more than twice the model's pixels is
+        worked on at the model's size, and what is made is enlarged.
+
+        prompt: what is seen, if it shall guide what is made; else the text is unknown, too.
+        Raises: ValueError, before any work, for a clip that is too short, impossible seconds or a wrong prompt.
+        """
+        plan = LoopPlan.of_clip(clip, self.config.tokenizer.cell, seconds)
+        sampling = _sampling(
+            self.config.sampling,
+            steps=steps,
+            guidance=1.0 if prompt is None else guidance,
+            temperature=temperature,
+            revision=revision,
+        )
+        _check_size(*clip.frames.shape[:3])
+        working = _within(clip, self.config)
+        size = len(working), working.height, working.width
+        empty = self._empty(prompt, *size, clip.fps, loop=True)
+        seed = secrets.randbits(32) if seed is None else seed
+        return (
+            PartialClip(self, step, *size, clip.fps, partial(closed, clip, kept=plan.kept))
+            for step in fill_grid(self.network, closing(empty, self._past(working, plan)), seed, sampling)
+        )
+
+    def _past(self, clip: Clip, plan: LoopPlan) -> Int[Tensor, "1 layers rows columns"]:
+        """Ids of what stays of a clip that becomes a loop."""
+        codes = self.tokenizer.encode_clip(on_a_circle(clip, self.config.tokenizer.cell))
+        kept = _pad_to_patches(codes[1 : 1 + plan.layers - plan.anew], self.config.network.patch)
+        return kept[None].to(self.device) + self.config.network.vocabulary.text_end
 
     def caption(self, clip: Clip, *, seed: int = 0, temperature: float = 0.0) -> str:
         """What the network says of a clip: the same network as `generate`, with the grid known and the text not.
@@ -211,6 +350,12 @@ def _fit(clip: Clip, config: ModelConfig) -> Clip:
     times = np.minimum((np.arange(count) * clip.fps / config.fps).round().astype(int), len(clip.frames) - 1)
     fitted = Clip(frames=clip.frames[times], fps=config.fps)
     return fitted if (width, height) == (clip.width, clip.height) else fitted.resize(width, height)
+
+
+def _within(clip: Clip, config: ModelConfig) -> Clip:
+    """The clip; if it has more than twice the model's pixels, at the model's number of them (its aspect kept)."""
+    scale = (config.width * config.height / (clip.width * clip.height)) ** 0.5
+    return clip if scale > 0.7 else clip.resize(max(1, round(clip.width * scale)), max(1, round(clip.height * scale)))
 
 
 def _pad_to_patches(codes: Int[Tensor, "time rows columns"], patch: tuple[int, int, int]) -> Tensor:

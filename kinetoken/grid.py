@@ -33,15 +33,18 @@ class GridShape:
     columns: int
 
     @classmethod
-    def of_clip(cls, frames: int, height: int, width: int, cell: CellSize) -> "GridShape":
+    def of_clip(cls, frames: int, height: int, width: int, cell: CellSize, *, loop: bool = False) -> "GridShape":
         """The smallest grid that covers a clip. Time is causal: the first frame has cells of its own, so that an image
-        is a clip of one frame, and every further `cell.frames` frames share a layer: 1 + (frames - 1) / cell.frames."""
+        is a clip of one frame, and every further `cell.frames` frames share a layer: 1 + (frames - 1) / cell.frames.
+
+        loop: time is a circle, on which no frame is the first: frames / cell.frames layers.
+        """
         if min(frames, height, width) < 1:
             raise ValueError(
                 f"a clip has at least 1 frame of 1 x 1 pixels, found {frames} frames of {width} x {height}"
             )
         return cls(
-            time=1 + ceil((frames - 1) / cell.frames),
+            time=ceil(frames / cell.frames) if loop else 1 + ceil((frames - 1) / cell.frames),
             rows=ceil(height / cell.height),
             columns=ceil(width / cell.width),
         )
@@ -54,9 +57,9 @@ class GridShape:
     def sizes(self) -> tuple[int, int, int]:
         return self.time, self.rows, self.columns
 
-    def frames(self, cell: CellSize) -> int:
+    def frames(self, cell: CellSize, *, loop: bool = False) -> int:
         """How many frames the whole grid decodes to."""
-        return 1 + (self.time - 1) * cell.frames
+        return self.time * cell.frames if loop else 1 + (self.time - 1) * cell.frames
 
     def rounded_up(self, patch: tuple[int, int, int]) -> "GridShape":
         """The smallest grid of whole patches (time, rows, columns) that covers this one."""
@@ -66,3 +69,23 @@ class GridShape:
     def coordinates(self) -> Int[np.ndarray, "cells 3"]:
         """(time, row, column) of every cell, in the order in which a grid is flattened."""
         return np.stack(np.unravel_index(np.arange(self.cells), self.sizes), axis=-1)
+
+
+def layers_of_loop(frames: int, cell: CellSize) -> int:
+    """How many layers of cells a loop of so many frames has."""
+    return GridShape.of_clip(frames, 1, 1, cell, loop=True).time
+
+
+def stretched(frames: int, turn: int) -> Int[np.ndarray, " turn"]:
+    """Which frame of a loop is shown at each of the `turn` frames of a circle's whole layers, turn >= frames: some are
+    held for one more, evenly spread."""
+    return np.arange(turn) * frames // turn
+
+
+def picked(frames: int, turn: int) -> Int[np.ndarray, " frames"]:
+    """Which of the `turn` frames that a circle decodes to make a loop of `frames`: the inverse of `stretched`.
+
+    The frames left out are evenly spread, and never lie between the last and the first: picked[i] is i * turn / frames
+    rounded up, so that the step over the seam is the shortest of all. None is blended: a blend is no frame of the clip.
+    """
+    return -(-np.arange(frames) * turn // frames)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from math import ceil, prod
+from math import ceil, pi, prod
 
 import torch
 import torch.nn.functional as F
@@ -122,26 +122,27 @@ class Transformer(nn.Module):
         nn.init.zeros_(self.digit_out.weight)
 
     def forward(
-        self, text: Int[Tensor, "batch words"], grid: Int[Tensor, "batch time rows columns"]
+        self, text: Int[Tensor, "batch words"], grid: Int[Tensor, "batch time rows columns"], *, loop: bool = False
     ) -> tuple[Float[Tensor, "batch words width"], Float[Tensor, "batch time rows columns code_width"]]:
         """Features of every word and of every cell. Logits are asked for separately, only where they are needed.
 
-        The grid must be made of whole patches; any number of them will do.
+        The grid must be made of whole patches; any number of them will do. loop: time is a circle.
         """
         shape = GridShape(time=grid.shape[1], rows=grid.shape[2], columns=grid.shape[3])
         cells, fine = F.embedding(grid, self._id_vectors()), []
         for block, narrow in zip(self.near_in, self.narrow, strict=True):
-            fine.append(block(cells))
+            fine.append(block(cells, loop))
             cells = narrow(rearrange(fine[-1], "b t (r pr) (k pk) c -> b t r k (pr pk c)", pr=2, pk=2))
         _, time, rows, columns, _ = cells.shape
         x = torch.cat((self.word_in(F.embedding(text, self.embedding.weight)), cells.flatten(1, 3)), dim=1)
-        rotation = self._rotation(text.shape[1], shape)
+        rotation = self._rotation(text.shape[1], shape, loop)
         for layer in self.layers:
             x = layer(x, rotation)
         words, patches = self.norm(x).split((text.shape[1], x.shape[1] - text.shape[1]), dim=1)
         cells = patches.unflatten(1, (time, rows, columns))
         for block, widen, known in reversed(list(zip(self.near_out, self.widen, fine, strict=True))):
-            cells = block(known + rearrange(widen(cells), "b t r k (pr pk c) -> b t (r pr) (k pk) c", pr=2, pk=2))
+            cells = known + rearrange(widen(cells), "b t r k (pr pk c) -> b t (r pr) (k pk) c", pr=2, pk=2)
+            cells = block(cells, loop)
         return words, cells
 
     def _id_vectors(self) -> Float[Tensor, "ids code_width"]:
@@ -158,8 +159,8 @@ class Transformer(nn.Module):
         features = F.silu(self.code_enter(self.code_norm(cells)))
         return F.linear(features, self.code_out.weight + self.digit_out(self.digits).sum(1), self.code_out.bias)
 
-    def _rotation(self, words: int, grid: GridShape) -> Float[Tensor, "2 positions pairs"]:
-        return _rotation(words, grid, self.config.patch, self.config.head_width).to(self.norm.weight.device)
+    def _rotation(self, words: int, grid: GridShape, loop: bool = False) -> Float[Tensor, "2 positions pairs"]:
+        return _rotation(words, grid, self.config.patch, self.config.head_width, loop).to(self.norm.weight.device)
 
     def flops(self, words: int, grid: GridShape, logits: int) -> float:
         """Multiply-adds counted as two, for one forward pass over one canvas with `logits` of its codes asked for."""
@@ -204,12 +205,14 @@ class NearBlock(nn.Module):
         nn.init.zeros_(self.time.bias)
 
     def forward(
-        self, cells: Float[Tensor, "batch time rows columns channels"]
+        self, cells: Float[Tensor, "batch time rows columns channels"], loop: bool = False
     ) -> Float[Tensor, "batch time rows columns channels"]:
+        """loop: the last layer precedes the first. Else the ends are taken to go on as they are."""
         images = rearrange(self.norm(cells), "b t r k c -> (b t) c r k")
         present = rearrange(F.silu(self.space(images)), "(b t) c r k -> b t r k c", b=cells.shape[0])
-        previous = torch.cat((present[:, :1], present[:, :-1]), dim=1)
-        following = torch.cat((present[:, 1:], present[:, -1:]), dim=1)
+        first, last = (present[:, -1:], present[:, :1]) if loop else (present[:, :1], present[:, -1:])
+        previous = torch.cat((first, present[:, :-1]), dim=1)
+        following = torch.cat((present[:, 1:], last), dim=1)
         return cells + self.time(torch.cat((previous, present, following), dim=-1))
 
 
@@ -257,10 +260,10 @@ def rotate(
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # kept: what a sampler has asked for, training may ask for again
 def _rotation(
-    words: int, grid: GridShape, patch: tuple[int, int, int], head_width: int
+    words: int, grid: GridShape, patch: tuple[int, int, int], head_width: int, loop: bool = False
 ) -> Float[Tensor, "2 positions pairs"]:
     """Cosine and sine of each position's angles. A quarter of the channel pairs turn with time, the others with row and
-    column, by frequencies from 1 to 1/100 radians per cell.
+    column, by frequencies from 1 to 1/100 radians per cell. loop: time turns as `_circular` says.
 
     Words lie on the diagonal that runs away from the grid's origin, (-1, -1, -1), (-2, -2, -2), ... (as M-RoPE, Wang et
     al. 2024, puts text on all axes at once): where a word lies does not depend on the grid's size or the text's length.
@@ -271,7 +274,26 @@ def _rotation(
     places = torch.cat((diagonal, centres))
     pairs = head_width // 2
     share = (pairs // 4, (pairs - pairs // 4) // 2, pairs - pairs // 4 - (pairs - pairs // 4) // 2)
-    angles = torch.cat(
-        [places[:, axis, None] * 100.0 ** -torch.linspace(0, 1, count).double() for axis, count in enumerate(share)], -1
-    )
-    return torch.stack((angles.cos(), angles.sin())).float()
+    frequencies = [100.0 ** -torch.linspace(0, 1, count).double() for count in share]
+    angles = [places[:, axis, None] * frequency for axis, frequency in enumerate(frequencies)]
+    if loop:
+        angles[0][words:] = _circular(centres[:, 0], grid.time, frequencies[0])
+    whole_angles = torch.cat(angles, -1)
+    return torch.stack((whole_angles.cos(), whole_angles.sin())).float()
+
+
+def _circular(
+    times: Float[Tensor, " positions"], layers: int, frequencies: Float[Tensor, " pairs"]
+) -> Float[Tensor, "positions pairs"]:
+    """Angles of layers on a circle: each frequency becomes the nearest one that makes whole turns, so that the step
+    from the last layer to the first is like any other.
+
+    The highest frequency tells neighbours apart. It makes one turn at least (on circles of up to 9 layers, one), and
+    neighbours differ by an angle near to the 1 radian that was trained. The low ones, which within a clip say little
+    more than "early" or "late", make none: on a circle nothing is early, and all layers say "middle". Times count from
+    1, for at 0 the network knows a frame that stands alone, and on a circle none does.
+    """
+    turn, middle = 2 * pi / layers, (layers + 1) / 2
+    turns = (frequencies / turn).round()
+    turns[0].clamp_(min=1)
+    return middle * frequencies + (times + 1 - middle)[:, None] * turns * turn

@@ -7,6 +7,7 @@ from importlib import import_module
 
 COMMANDS = {
     "generate": "make a clip from a sentence",
+    "loop": "make a clip lead from its end to its beginning",
     "caption": "say what a clip shows",
     "reconstruct": "send a video through the tokenizer and back, and measure what was lost",
     "render": "write clips of toybox, the built-in world, with captions and descriptions",

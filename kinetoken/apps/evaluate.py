@@ -13,13 +13,14 @@ from kinetoken.apps.options import progress
 if TYPE_CHECKING:
     from kinetoken.evaluation.generation import Record
 
-Measurement = Literal["adherence", "ceiling", "captions", "reconstruction", "gravity", "judge"]
+Measurement = Literal["adherence", "ceiling", "captions", "reconstruction", "gravity", "drift", "judge"]
 USUAL_COUNT = {
     "adherence": 300,
     "ceiling": 300,
     "captions": 300,
     "reconstruction": 500,
     "gravity": 100,
+    "drift": 20,
     "judge": 1000,
 }
 
@@ -30,7 +31,8 @@ class Command:
 
     adherence: clips made from captions, every stated attribute judged from the pixels. ceiling: the same of rendered
     clips sent through the tokenizer. captions: what the model says of rendered clips. reconstruction: PSNR of the
-    tokenizer. gravity: fitted to generated bounces. judge: the judge itself, against rendered truth.
+    tokenizer. gravity: fitted to generated bounces. drift: adherence in each eighth of clips of eight times the model's
+    length. judge: the judge itself, against rendered truth.
     """
 
     what: Positional[Measurement]
@@ -49,6 +51,8 @@ class Command:
     """Guidance, instead of the model's own."""
     temperature: float | None = None
     """Temperature, instead of the model's own."""
+    revision: float | None = None
+    """Share of codes taken back before each step, instead of the model's own."""
     output: Path | None = None
     """A folder for figures.json, records.jsonl and a sheet of the clips, the wrong ones marked."""
 
@@ -75,7 +79,7 @@ class Command:
         from kinetoken.generator import Generator
 
         generator = Generator.from_pretrained(self.model, device=self.device).with_sampling(
-            steps=self.steps, guidance=self.guidance, temperature=self.temperature
+            steps=self.steps, guidance=self.guidance, temperature=self.temperature, revision=self.revision
         )
         match self.what:
             case "adherence":
@@ -86,6 +90,8 @@ class Command:
                 return generation.captioning(generator, count=count)
             case "reconstruction":
                 return generation.reconstruction(generator.tokenizer, count=count)
+            case "drift":
+                return generation.drift(generator, count=count)
             case _:
                 return generation.gravity(generator, count=count)
 

@@ -18,9 +18,15 @@ def parsed_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def progress(items: Iterable[Item], name: str, *, total: int | Callable[[Item], int] | None = None) -> Iterator[Item]:
+def progress(
+    items: Iterable[Item],
+    name: str,
+    *,
+    total: int | Callable[[Item], int] | None = None,
+    done: Callable[[Item], int] | None = None,
+) -> Iterator[Item]:
     """Pass items on, with a bar for them on a terminal; in silence where the output is piped. total: their number, or a
-    function of the first item that says it."""
+    function of the first item that says it. done: what an item says of how much is done, if items are not equal."""
     if not (sys.stderr.isatty() and sys.stdout.isatty()):
         yield from items
         return
@@ -40,5 +46,8 @@ def progress(items: Iterable[Item], name: str, *, total: int | Callable[[Item], 
         for item in items:
             if callable(total):
                 bar.update(task, total=total(item))
-            bar.advance(task)
+            if done is None:
+                bar.advance(task)
+            else:
+                bar.update(task, completed=done(item))
             yield item

@@ -20,6 +20,8 @@ from kinetoken.evaluation.reconstruction import psnr
 from kinetoken.generator import Generator
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 
+WINDOWS = 8  # of a long clip, when drift is measured
+ENDLESS = (Motion.STILL, Motion.BOUNCES, Motion.SPINS, Motion.ORBITS, Motion.BLINKS)
 FIRST_SEED = 2**40  # scenes from here on are never trained on, whatever they hold
 
 
@@ -52,6 +54,28 @@ def ceiling(tokenizer: VideoTokenizer, *, count: int, actors: int, first_seed: i
     """As `adherence`, of the rendered truth, tokenized and decoded: what the tokenizer leaves possible."""
     for number, (scene, caption) in enumerate(_told(count, actors, first_seed)):
         yield _judged(_through(tokenizer, render(scene)), scene, caption, first_seed + number)
+
+
+def drift(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
+    """As `adherence`, of clips of WINDOWS times the model's length, each length judged by itself: whether what was
+    asked for is still there in the last. Scenes of one object with a motion that has no end; clip k has seed k."""
+    seeds = (
+        seed
+        for seed in range(first_seed, first_seed + 10_000 * count)
+        if sample_scene(seed, actors=1, split="held-out").actors[0].motion in ENDLESS
+    )
+    length = generator.config.frames
+    for number, seed in zip(range(count), seeds, strict=False):
+        scene = sample_scene(seed, actors=1, split="held-out")
+        caption = captions(scene, seed)[1]
+        stretches = generator.stream_long(caption.text, frames=WINDOWS * length, seed=number)
+        clip = Clip(frames=np.concatenate([part.clip.frames for part in stretches]), fps=generator.config.fps)
+        verdict: dict[str, bool] = {}
+        for window in range(WINDOWS):
+            part = Clip(frames=clip.frames[window * length : (window + 1) * length], fps=clip.fps)
+            shown = judge(part, scene).shown
+            verdict |= {f"window {window + 1}: {path}": shown[path] for path in sorted(caption.stated)}
+        yield Record(seed=seed, text=caption.text, verdict=verdict, clip=clip)
 
 
 def captioning(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
@@ -92,11 +116,11 @@ def gravity(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -
 
 def summary(records: Sequence[Record]) -> dict[str, Any]:
     """count; clips_right: the share with everything right, and its 95% interval; attributes_right: the share of all
-    attributes; by_attribute: the same for each kind; mean: of the figures."""
+    attributes; by_attribute: the same for each kind, or each window; mean: of the figures."""
     kinds: dict[str, list[bool]] = defaultdict(list)
     for record in records:
         for path, right in record.verdict.items():
-            kinds[path.split(".")[-1] if path.startswith("actors") else path].append(right)
+            kinds[_kind(path)].append(right)
     result: dict[str, Any] = {"count": len(records)}
     if kinds:
         share = float(np.mean([record.right for record in records]))
@@ -108,6 +132,13 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
         result["mean"] = round(float(np.mean(figures)), 4)
         result["median"] = round(float(np.median(figures)), 4)
     return result
+
+
+def _kind(path: str) -> str:
+    """What counts as one kind of attribute: all actors' colours, and of windows all that is judged in one."""
+    if path.startswith("window"):
+        return path.split(":")[0]
+    return path.split(".")[-1] if path.startswith("actors") else path
 
 
 def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:

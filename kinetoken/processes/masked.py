@@ -59,7 +59,7 @@ class MaskedObjective(nn.Module):
 
     def forward(self, batch: CanvasBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         canvas = training_canvas(batch, self.masking)
-        words, cells = self.network(*canvas.masked)
+        words, cells = self.network(*canvas.masked, loop=canvas.loop)
         hidden_text, hidden_grid = ~canvas.text_known, ~canvas.grid_known
         grid_loss = self._cross_entropy(
             self.network.grid_logits(cells[hidden_grid]),
@@ -156,6 +156,8 @@ class SamplingConfig:
     """steps: network evaluations for the grid. guidance: 1 is none, above it the text counts for more than it did in
     training (Ho and Salimans 2022). guided: the interval of progress in which guidance applies. order: halton and
     random are known beforehand; confidence asks the network each time. temperature: 1 samples, 0 takes the likeliest.
+    revision: the share of its own codes that the sampler takes back before each step, to choose them again now that
+    more is known; the number of steps stays the same.
     """
 
     steps: int = 18
@@ -163,6 +165,7 @@ class SamplingConfig:
     guided: tuple[float, float] = (0.0, 1.0)
     temperature: float = 1.0
     order: Order = "halton"
+    revision: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -171,6 +174,8 @@ class SamplingConfig:
             raise ValueError(
                 f"temperature lies in [0, 10] and guidance in [0, 100], found {self.temperature} and {self.guidance}"
             )
+        if not 0 <= self.revision <= 1:
+            raise ValueError(f"revision, a share of the codes, lies in [0, 1], found {self.revision}")
         if self.order not in ("halton", "random", "confidence"):
             raise ValueError(f"unknown order {self.order!r}: choose halton, random or confidence")
 
@@ -196,23 +201,32 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
     ranks = torch.from_numpy((random_ranks if config.order == "random" else halton_ranks)(shape, rng))[None]
     unknown = int((~canvas.grid_known).sum())
     targets = _targets(unknown, config.steps)
+    own, likelihood = ~canvas.grid_known, torch.zeros(canvas.grid.shape, device=canvas.grid.device)
 
     def logits(places: Bool[Tensor, "1 time rows columns"], progress: float) -> Float[Tensor, "places visual"]:
         """Guided logits: the unconditional ones, and `guidance` times the way from them to the conditional ones."""
         low, high = config.guided
         if config.guidance == 1 or not low <= progress <= high:
-            return network.grid_logits(network(*canvas.masked)[1][places]).float()
+            return network.grid_logits(network(*canvas.masked, loop=canvas.loop)[1][places]).float()
         both = [torch.cat(pair) for pair in zip(canvas.masked, canvas.without_text().masked, strict=True)]
-        conditional, free = network.grid_logits(network(*both)[1][places.expand(2, -1, -1, -1)]).float().chunk(2)
+        _, cells = network(*both, loop=canvas.loop)
+        conditional, free = network.grid_logits(cells[places.expand(2, -1, -1, -1)]).float().chunk(2)
         return free + config.guidance * (conditional - free)
 
     for done, (before, after) in enumerate(zip([0, *targets[:-1]], targets, strict=True), start=1):
         progress = before / unknown
+        if back := int(config.revision * before):
+            canvas = canvas.without_grid(_least_likely(likelihood, canvas.grid_known & own, back, noise))
         if config.order == "confidence":
-            places, codes = _most_confident(logits, canvas, after - before, progress, noise, config.temperature)
+            places, codes, guided = _most_confident(
+                logits, canvas, after - before + back, progress, noise, config.temperature
+            )
         else:
-            places = _next_places(ranks, canvas.grid_known, after - before)
-            codes = _sample(logits(places, progress), noise, config.temperature)
+            places = _next_places(ranks, canvas.grid_known, after - before + back)
+            guided = logits(places, progress)
+            codes = _sample(guided, noise, config.temperature)
+        if config.revision:
+            likelihood[places] = guided.log_softmax(-1).gather(-1, codes[:, None])[:, 0]
         canvas = canvas.with_grid(places, codes + network.config.vocabulary.text_end)
         yield Step(canvas, done, len(targets))
 
@@ -225,7 +239,7 @@ def fill_text(network: Transformer, canvas: Canvas, seed: int, *, temperature: f
     while not canvas.text_known.all():
         place = int((~canvas.text_known[0]).nonzero()[0])
         here = torch.arange(words, device=canvas.text.device)[None] == place
-        features, _ = network(*canvas.masked)
+        features, _ = network(*canvas.masked, loop=canvas.loop)
         word = _sample(network.text_logits(features[here]).float(), noise, temperature)
         canvas = canvas.with_text(here, word)
         if int(word) == Vocabulary.END:
@@ -261,6 +275,29 @@ def _sample(logits: Float[Tensor, "places ids"], noise: torch.Generator, tempera
     return (logits.double() / temperature - torch.log(-torch.log(uniform))).argmax(-1)
 
 
+def _least_likely(
+    likelihood: Float[Tensor, "1 time rows columns"],
+    places: Bool[Tensor, "1 time rows columns"],
+    count: int,
+    noise: torch.Generator,
+) -> Bool[Tensor, "1 time rows columns"]:
+    """`count` of `places`, drawn without replacement, each by the odds of one over the likelihood (given here as its
+    logarithm) that its code had when it was chosen.
+
+    Remasking by the confidence at the time of choosing (Wang et al. 2025, ReMDM-conf), which needs no further run of
+    the network: what it says of places that it can see was never trained. They draw by the softmax of minus the
+    probability, from odds of e to 1 at most; here an unlikely code is as many times likelier to go as it was unlikely.
+    Gumbel-top-k (Kool et al. 2019) draws an exact number. Before a step, which then fills as many places more: theirs
+    needs a cap where little is left to fill, for it masks after a step. Every step ends with the codes that it would
+    have without revision.
+    """
+    uniform = torch.rand(likelihood.shape, generator=noise, dtype=torch.float64).to(likelihood.device)
+    draw = (-likelihood.double() - torch.log(-torch.log(uniform))).masked_fill(~places, float("-inf"))
+    taken = torch.zeros_like(places)
+    taken.view(-1)[draw.flatten().topk(count).indices] = True
+    return taken
+
+
 def _most_confident(logits, canvas, count, progress, noise, temperature):  # type: ignore[no-untyped-def]
     """Sample every unknown place and keep the `count` likeliest, with noise that fades as the grid fills (MaskGIT)."""
     unknown = ~canvas.grid_known
@@ -271,4 +308,5 @@ def _most_confident(logits, canvas, count, progress, noise, temperature):  # typ
     chosen = (likelihood - 4.5 * (1 - progress) * torch.log(-torch.log(uniform))).topk(count).indices
     places = torch.zeros_like(unknown)
     places[tuple(unknown.nonzero()[chosen].T)] = True
-    return places, codes[chosen.sort().values]
+    kept = chosen.sort().values
+    return places, codes[kept], guided[kept]

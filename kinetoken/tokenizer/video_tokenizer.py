@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from kinetoken.clip import Clip
-from kinetoken.grid import CellSize, GridShape
+from kinetoken.grid import CellSize, GridShape, layers_of_loop, picked, stretched
 from kinetoken.tokenizer.layers import Decoder, Encoder, blocks_from_frames, frames_from_blocks, reach
 from kinetoken.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig
 
@@ -55,31 +55,76 @@ class VideoTokenizer(nn.Module):
         return frames_from_blocks(self.decoder(quantized), self.config.cell)
 
     @torch.inference_mode()
-    def encode(self, frames: Float[Tensor, "batch frames height width 3"]) -> Int[Tensor, "batch time rows columns"]:
-        return self.quantize(frames).codes
+    def encode(
+        self, frames: Float[Tensor, "batch frames height width 3"], *, loop: bool = False
+    ) -> Int[Tensor, "batch time rows columns"]:
+        """loop: time is a circle, and the frames must be those of whole layers."""
+        if not loop:
+            return self.quantize(frames).codes
+        layers = layers_of_loop(frames.shape[1], self.config.cell)
+        assert frames.shape[1] == layers * self.config.cell.frames, "a circle has whole layers"
+        return self.quantize(frames[:, self._frames_around(layers)]).codes[:, -layers:]
 
     @torch.inference_mode()
-    def decode(self, codes: Int[Tensor, "batch time rows columns"]) -> Float[Tensor, "batch frames height width 3"]:
-        return self.reconstruct(self.quantizer.lookup(codes)).clamp(-1, 1)
+    def decode(
+        self, codes: Int[Tensor, "batch time rows columns"], *, loop: bool = False
+    ) -> Float[Tensor, "batch frames height width 3"]:
+        """loop: time is a circle: `cell.frames` frames for every layer, the first one's too."""
+        if not loop:
+            return self.reconstruct(self.quantizer.lookup(codes)).clamp(-1, 1)
+        frames = self.decode(codes[:, self._layers_around(codes.shape[1])])
+        return frames[:, -codes.shape[1] * self.config.cell.frames :]
+
+    # On a circle of time, layers look back around it. They look back by pairs and no further than `reach`, so this is
+    # the same as going around for so many layers, and then once more for the result.
+
+    def _layers_around(self, layers: int) -> Int[np.ndarray, " more_layers"]:
+        return np.arange(-reach(self.config.decoder_blocks), layers) % layers
+
+    def _frames_around(self, layers: int) -> Int[np.ndarray, " more_frames"]:
+        """One frame more than whole layers, for the first stands alone."""
+        step = self.config.cell.frames
+        return np.arange(-1 - reach(self.config.encoder_blocks) * step, layers * step) % (layers * step)
 
     # Clips
 
-    def encode_clip(self, clip: Clip) -> Int[Tensor, "time rows columns"]:
-        return torch.cat(list(self.encode_stream(iter(clip.frames))))
+    def encode_clip(self, clip: Clip, *, loop: bool = False) -> Int[Tensor, "time rows columns"]:
+        """loop: time is a circle; to fill its last layer, up to `cell.frames` - 1 frames are held for one more."""
+        if not loop:
+            return torch.cat(list(self.encode_stream(iter(clip.frames))))
+        layers = layers_of_loop(len(clip), self.config.cell)
+        turn = stretched(len(clip), layers * self.config.cell.frames)
+        around = (clip.frames[turn[index]] for index in self._frames_around(layers))
+        return torch.cat(list(self.encode_stream(around)))[-layers:]
 
     def decode_clip(
-        self, codes: Int[Tensor, "time rows columns"], *, fps: float, frames: int, height: int, width: int
+        self,
+        codes: Int[Tensor, "time rows columns"],
+        *,
+        fps: float,
+        frames: int,
+        height: int,
+        width: int,
+        loop: bool = False,
     ) -> Clip:
-        """Exactly `frames` x `height` x `width`; the grid may cover more, never less.
+        """Exactly `frames` x `height` x `width`; the grid may cover more, never less. loop: time is a circle, of
+        exactly as many layers as `frames` need; of what it decodes to, `frames` are picked evenly.
 
-        Raises: ValueError if the grid is too small for what was asked.
+        Raises: ValueError if the grid is too small for what was asked, or a circle too large.
         """
-        needed = GridShape.of_clip(frames, height, width, self.config.cell)
+        needed = GridShape.of_clip(frames, height, width, self.config.cell, loop=loop)
+        if loop and len(codes) != needed.time:
+            raise ValueError(f"a loop of {frames} frames has {needed.time} layers of codes, found {len(codes)}")
         if any(have < need for have, need in zip(codes.shape, needed.sizes, strict=True)):
             raise ValueError(
                 f"{frames} frames of {width} x {height} need a grid of {needed}, found {tuple(codes.shape)}"
             )
-        pixels = np.concatenate(list(self.decode_stream([codes[: needed.time]])))
+        if loop:
+            turn = needed.frames(self.config.cell, loop=True)
+            around = np.concatenate(list(self.decode_stream([codes[self._layers_around(needed.time)]])))
+            pixels = around[-turn:][picked(frames, turn)]
+        else:
+            pixels = np.concatenate(list(self.decode_stream([codes[: needed.time]])))
         return Clip(frames=np.ascontiguousarray(pixels[:frames, :height, :width]), fps=fps)
 
     def encode_stream(

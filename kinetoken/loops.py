@@ -1,0 +1,88 @@
+"""Loops of clips: which frames of a clip are made anew so that its end meets its beginning, and how they join it."""
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from kinetoken.clip import Clip
+from kinetoken.grid import CellSize, layers_of_loop, picked, stretched
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopPlan:
+    """A clip on a circle of `layers` layers of codes, of which the last `anew` are not known. The first `kept` frames
+    are the clip's own."""
+
+    layers: int
+    anew: int
+    kept: int
+
+    @classmethod
+    def of_clip(cls, clip: Clip, cell: CellSize, seconds: float | None) -> "LoopPlan":
+        """seconds: how much of the clip's end is made anew, at least; a quarter of the clip if None.
+
+        Raises: ValueError for a clip that is too short, or seconds that leave nothing to keep or to make.
+        """
+        layers = layers_of_loop(len(clip), cell)
+        if layers < 2:
+            raise ValueError(
+                f"a clip of {len(clip)} frames is too short to be made a loop: give {cell.frames + 1} at least"
+            )
+        if seconds is not None and not 0 < seconds < clip.seconds:
+            raise ValueError(
+                f"a loop's new end must be shorter than the clip's {clip.seconds:g} s, found {seconds:g} s"
+            )
+        share = 0.25 if seconds is None else seconds / clip.seconds
+        anew = min(ceil(share * layers), layers - 1)
+        shown = picked(len(clip), layers * cell.frames)
+        kept = int(np.searchsorted(shown, (layers - anew) * cell.frames))
+        return cls(layers=layers, anew=anew, kept=kept)
+
+
+def on_a_circle(clip: Clip, cell: CellSize) -> Clip:
+    """The frames of the circle's whole layers, after one that stands alone: encoded, its layers are those of the circle
+    and one before.
+
+    What comes before the first frame is yet to be made. It is encoded as stillness, which says nothing: looking back
+    around the circle would tell the network of the very end that is to be replaced.
+    """
+    turn = layers_of_loop(len(clip), cell) * cell.frames
+    frames = clip.frames[stretched(len(clip), turn)]
+    return Clip(frames=np.concatenate((frames[:1], frames)), fps=clip.fps)
+
+
+def closed(source: Clip, made: Clip, *, kept: int) -> Clip:
+    """The source's first `kept` frames, bit for bit, and what was made after them, at the source's size.
+
+    The codec loses something of every frame, and at the two joins that would be seen as a step. What it lost of the
+    last frame before the join and of the first frame after it is known: both are added to the new frames, fading from
+    the one to the other.
+    """
+    if (made.width, made.height) != (source.width, source.height):
+        made = made.resize(source.width, source.height)
+    before, after = (
+        source.frames[index].astype(np.float32) - made.frames[index].astype(np.float32) for index in (kept - 1, 0)
+    )
+    count = len(source) - kept
+    share = (np.arange(1, count + 1, dtype=np.float32) / (count + 1))[:, None, None, None]
+    joined = made.frames[kept:] + (1 - share) * before + share * after
+    frames = np.concatenate((source.frames[:kept], joined.round().clip(0, 255).astype(np.uint8)))
+    return Clip(frames=frames, fps=source.fps)
+
+
+def seam(clip: Clip) -> tuple[float, float]:
+    """(the step from the last frame to the first, the median step of the clip): mean absolute differences of pixels in
+    [0, 255]."""
+    steps = [_step(before, after) for before, after in zip(clip.frames, np.roll(clip.frames, -1, axis=0), strict=True)]
+    return steps[-1], float(np.median(steps[:-1] or steps))
+
+
+def loops(clip: Clip) -> bool:
+    """Whether the step from the last frame to the first is no larger than the median step."""
+    last_to_first, median = seam(clip)
+    return last_to_first <= median
+
+
+def _step(before: np.ndarray, after: np.ndarray) -> float:
+    return float(np.abs(before.astype(np.int16) - after.astype(np.int16)).mean())

@@ -1,0 +1,205 @@
+"""Time as a circle: in the grid, the tokenizer, the network, and the clips that come out."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kinetoken.apps.cli import main
+from kinetoken.canvas import Canvas
+from kinetoken.clip import Clip
+from kinetoken.generator import Generator
+from kinetoken.grid import CellSize, GridShape, picked, stretched
+from kinetoken.loops import LoopPlan, closed, seam
+from kinetoken.tasks import text_to_video
+from kinetoken.transformer import Transformer, _circular
+
+PROMPT = "a red ball bounces"
+
+
+def _clip(frames: int, height: int = 16, width: int = 16, seed: int = 0) -> Clip:
+    pixels = np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
+    return Clip(frames=pixels, fps=8.0)
+
+
+def _codes(generator: Generator, *sizes: int) -> torch.Tensor:
+    return torch.randint(generator.tokenizer.config.quantizer.codes, sizes, generator=torch.Generator().manual_seed(0))
+
+
+@given(frames=st.integers(1, 300), step=st.integers(1, 8))
+def test_a_circle_has_whole_layers_and_gives_back_every_frame(frames: int, step: int) -> None:
+    cell = CellSize(frames=step)
+    turn = GridShape.of_clip(frames, 4, 4, cell, loop=True).frames(cell, loop=True)
+    assert frames <= turn < frames + step
+    assert (stretched(frames, turn)[picked(frames, turn)] == np.arange(frames)).all()
+    around = np.diff([*picked(frames, turn), turn])
+    assert around[-1] == around.min() and around.max() - around.min() <= 1
+
+
+@pytest.mark.parametrize("layers", [1, 2, 5, 9])
+def test_a_circle_decodes_as_one_period_of_endless_repetition(tiny: Generator, layers: int) -> None:
+    codes = _codes(tiny, 1, layers, 4, 4)
+    circle = tiny.tokenizer.decode(codes, loop=True)
+    repeated = tiny.tokenizer.decode(codes.repeat(1, 8 // layers + 4, 1, 1))
+    assert circle.shape[1] == 4 * layers
+    torch.testing.assert_close(circle, repeated[:, -4 * layers :], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 3, 6])
+def test_a_circle_encodes_as_one_period_of_endless_repetition(tiny: Generator, layers: int) -> None:
+    frames = torch.rand(1, 4 * layers, 16, 16, 3) * 2 - 1
+    circle = tiny.tokenizer.encode(frames, loop=True)
+    endless = frames.repeat(1, 8 // layers + 4, 1, 1, 1)
+    repeated = tiny.tokenizer.encode(torch.cat((frames[:, -1:], endless), dim=1))
+    assert circle.shape[1] == layers
+    assert (circle == repeated[:, -layers:]).all()
+
+
+def test_where_the_circle_is_cut_does_not_matter_to_the_tokenizer(tiny: Generator) -> None:
+    codes = _codes(tiny, 1, 5, 4, 4)
+    frames, turned = (tiny.tokenizer.decode(grid, loop=True) for grid in (codes, codes.roll(2, dims=1)))
+    torch.testing.assert_close(frames.roll(8, dims=1), turned, atol=1e-5, rtol=1e-5)
+    assert (
+        tiny.tokenizer.encode(frames.roll(4, 1), loop=True) == tiny.tokenizer.encode(frames, loop=True).roll(1, 1)
+    ).all()
+
+
+@pytest.mark.parametrize("frames", [1, 3, 8, 21])
+def test_clips_go_around_with_their_length(tiny: Generator, frames: int) -> None:
+    clip = _clip(frames, 18, 13)
+    codes = tiny.tokenizer.encode_clip(clip, loop=True)
+    shape = {"fps": 8.0, "frames": frames, "height": 18, "width": 13}
+    assert len(codes) == -(-frames // 4)
+    assert tiny.tokenizer.decode_clip(codes, **shape, loop=True).frames.shape == clip.frames.shape
+    with pytest.raises(ValueError, match="layers"):
+        tiny.tokenizer.decode_clip(torch.cat((codes, codes)), **shape, loop=True)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4, 5, 13])
+def test_where_the_circle_is_cut_does_not_matter_to_the_network(tiny: Generator, layers: int) -> None:
+    """Turning the grid turns the features. (Words stand beside the circle, and tell its places apart.)"""
+    grid = _codes(tiny, 1, layers, 8, 8) + tiny.config.network.vocabulary.text_end
+    text = torch.zeros(1, 0, dtype=torch.int64)
+    with torch.inference_mode():
+        _, cells = tiny.network(text, grid, loop=True)
+        _, turned = tiny.network(text, grid.roll(1, dims=1), loop=True)
+    torch.testing.assert_close(cells.roll(1, dims=1), turned, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("layers", [2, 3, 4, 5, 6, 9, 17, 40])
+def test_angles_close_and_neighbours_stay_near_to_what_was_trained(layers: int) -> None:
+    frequencies = 100.0 ** -torch.linspace(0, 1, 4).double()
+    angles = _circular(torch.arange(layers + 1).double(), layers, frequencies)
+    torch.testing.assert_close((angles[-1] - angles[0]).sin(), torch.zeros(4).double(), atol=1e-9, rtol=0)
+    torch.testing.assert_close((angles[-1] - angles[0]).cos(), torch.ones(4).double(), atol=1e-9, rtol=0)
+    steps = (angles[1] - angles[0] - frequencies).abs()
+    assert (steps[1:] <= torch.pi / layers + 1e-9).all()  # no multiple of a turn is nearer
+    assert 0 < angles[1, 0] - angles[0, 0] <= torch.pi + 1e-9  # neighbours can be told apart
+    if layers >= 5:
+        assert steps[0] < 0.45
+
+
+def test_a_canvas_stays_a_circle() -> None:
+    canvas = replace(text_to_video([5, 6], GridShape(time=2, rows=4, columns=4)), loop=True)
+    everywhere = torch.ones_like(canvas.grid_known)
+    filled = canvas.with_grid(everywhere, torch.full((32,), 9))
+    changed: list[Canvas] = [
+        filled,
+        filled.without_grid(everywhere),
+        canvas.without_text(),
+        canvas.to(torch.device("cpu")),
+    ]
+    assert all(other.loop for other in changed)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7, 16, 17])
+def test_a_generated_loop_has_the_length_that_was_asked_for(tiny: Generator, frames: int) -> None:
+    *_, last = tiny.stream(PROMPT, seed=1, frames=frames, steps=2, loop=True)
+    assert last.codes.shape[0] == -(-frames // 4)
+    assert last.clip.frames.shape == (frames, 32, 32, 3)
+    assert (last.clip.frames == tiny.generate(PROMPT, seed=1, frames=frames, steps=2, loop=True).frames).all()
+
+
+@pytest.mark.parametrize(("frames", "size"), [(5, (16, 16)), (18, (20, 12)), (12, (70, 90))])
+def test_a_clip_keeps_its_beginning_bit_for_bit(tiny: Generator, frames: int, size: tuple[int, int]) -> None:
+    clip = _clip(frames, *size)
+    *_, last = tiny.stream_loop(clip, seed=1, steps=2)
+    plan = LoopPlan.of_clip(clip, tiny.config.tokenizer.cell, None)
+    assert last.step.canvas.loop and 0 < plan.kept < frames
+    assert last.clip.frames.shape == clip.frames.shape and last.clip.fps == clip.fps
+    assert (last.clip.frames[: plan.kept] == clip.frames[: plan.kept]).all()
+    assert (last.clip.frames[plan.kept :] != clip.frames[plan.kept :]).any()
+    assert (tiny.loop(clip, seed=1, steps=2, seconds=clip.seconds / 4).frames == last.clip.frames).all()
+
+
+def test_what_is_replaced_has_no_say_in_what_replaces_it(tiny: Generator) -> None:
+    clip = _clip(16)
+    other = Clip(frames=np.concatenate((clip.frames[:12], _clip(4, seed=9).frames)), fps=8.0)
+    first, second = (tiny.loop(source, seed=1, steps=2, seconds=0.5) for source in (clip, other))
+    assert (first.frames == second.frames).all()
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(None, 12), (0.1, 12), (0.51, 8), (1.99, 4)])
+def test_as_much_is_made_anew_as_was_asked_for(seconds: float | None, kept: int) -> None:
+    assert LoopPlan.of_clip(_clip(16), CellSize(), seconds).kept == kept
+
+
+def test_joins_carry_the_codecs_error_across() -> None:
+    """A codec that is always wrong by the same amount leaves no step: the new frames are wrong by nothing."""
+    still = Clip(frames=np.full((12, 4, 4, 3), 100, dtype=np.uint8), fps=8.0)
+    wrong = Clip(frames=np.full((12, 4, 4, 3), 93, dtype=np.uint8), fps=8.0)
+    assert (closed(still, wrong, kept=8).frames == still.frames).all()
+
+
+def test_what_loops_already_is_left_alone(tiny: Generator, tmp_path: Path) -> None:
+    still = Clip(frames=np.full((12, 4, 4, 3), 100, dtype=np.uint8), fps=8.0)
+    assert tiny.loop(still) is still
+    assert main(["loop", str(still.save(tmp_path / "a.webp")), "-o", str(tmp_path / "b.webp"), "--model", "none"]) == 0
+    assert (Clip.read(tmp_path / "b.webp").frames == still.frames).all()
+
+
+def test_the_seam_is_measured() -> None:
+    ramp = np.arange(0, 50, 10, dtype=np.uint8)[:, None, None, None] + np.zeros((5, 2, 2, 3), dtype=np.uint8)
+    assert seam(Clip(frames=ramp, fps=8.0)) == (40.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("frames", "wrong", "why"),
+    [
+        (4, {}, "too short"),
+        (16, {"seconds": 2.0}, "shorter"),
+        (16, {"seconds": 0.0}, "shorter"),
+        (16, {"prompt": ""}, "empty"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(tiny: Generator, frames: int, wrong: dict[str, object], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        tiny.stream_loop(_clip(frames), **wrong)
+
+
+def test_the_commands(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, made = tmp_path / "made.webp", tmp_path / "loop.webp"
+    ends = ["--model", str(tiny_folder), "--steps", "2", "--seed", "3", "--json"]
+    assert main(["generate", "a ball", "-o", str(source), "--loop", "--frames", "9", *ends]) == 0
+    assert json.loads(capsys.readouterr().out)["frames"] == 9
+    assert main(["loop", str(source), "-o", str(made), "--seconds", "0.4", *ends]) == 0
+    record = json.loads(capsys.readouterr().out)
+    kept = record["kept"]
+    assert 0 < kept < 9 and (Clip.read(made).frames[:kept] == Clip.read(source).frames[:kept]).all()
+    assert record["seam"] == pytest.approx(seam(Clip.read(made))[0], abs=0.01)
+
+
+def test_networks_without_a_circle_are_as_before(tiny: Generator) -> None:
+    """On a line, the first and the last layer are no neighbours."""
+    network: Transformer = tiny.network
+    grid = _codes(tiny, 1, 5, 4, 4) + tiny.config.network.vocabulary.text_end
+    text = torch.full((1, 2), 5)
+    with torch.inference_mode():
+        _, line = network(text, grid)
+        _, circle = network(text, grid, loop=True)
+    assert (line - circle).abs().max() > 1e-3
