@@ -40,6 +40,12 @@ class Draft:
         """The draft up to a frame, that one not included."""
         return Draft(clip=Clip(frames=self.clip.frames[:frame], fps=self.clip.fps), kept=self.kept[:frame])
 
+    def with_made(self, frames: UInt8[np.ndarray, "_ height width 3"]) -> "Draft":
+        """The draft with a finished beginning, kept from now on."""
+        all_frames, kept = self.clip.frames.copy(), self.kept.copy()
+        all_frames[: len(frames)], kept[: len(frames)] = frames, True
+        return Draft(clip=Clip(frames=all_frames, fps=self.clip.fps), kept=kept)
+
 
 def check_length(frames: int, height: int, width: int) -> None:
     """Raises: ValueError for a clip without frames, or one that memory does not hold."""

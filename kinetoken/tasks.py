@@ -71,15 +71,14 @@ def animate(pictures: Sequence[tuple[int, Clip]], *, frames: int, fps: float, fi
 
     Raises: ValueError for a picture outside the clip, two at one time, or one of another shape without `fit`.
     """
-    places = [(at, at + 1) for at, _ in pictures]
-    return pinned([(at, _first_frame(picture)) for at, picture in pictures], places, frames=frames, fps=fps, fit=fit)
+    return pinned([(at, _first_frame(picture)) for at, picture in pictures], frames=frames, fps=fps, fit=fit)
 
 
 def extend(clip: Clip, *, before: int = 0, after: int = 0) -> Draft:
     """The clip is kept, with so many new frames before and after it."""
     if min(before, after) < 0 or before + after < 1:
         raise ValueError(f"an extension is at least 1 frame, found {before} before and {after} after: say how long")
-    return pinned([(before, clip)], [(before, before + len(clip))], frames=before + len(clip) + after, fps=clip.fps)
+    return pinned([(before, clip)], frames=before + len(clip) + after, fps=clip.fps)
 
 
 def connect(clips: Sequence[Clip], *, gap: int, fit: Fit | None = None) -> Draft:
@@ -92,8 +91,7 @@ def connect(clips: Sequence[Clip], *, gap: int, fit: Fit | None = None) -> Draft
         raise ValueError(f"connecting takes 2 clips or more and a gap of at least 1 frame, found {len(clips)} and {gap}")
     alike = [brought_to(clip, clips[0], fit) for clip in clips]
     starts = np.cumsum([0] + [len(clip) + gap for clip in alike[:-1]]).tolist()
-    places = [(start, start + len(clip)) for start, clip in zip(starts, alike, strict=True)]
-    return pinned(list(zip(starts, alike, strict=True)), places, frames=places[-1][1], fps=clips[0].fps)
+    return pinned(list(zip(starts, alike, strict=True)), frames=starts[-1] + len(alike[-1]), fps=clips[0].fps)
 
 
 def inpaint(clip: Clip, hole: Bool[np.ndarray, "_ height width"]) -> Draft:
@@ -150,22 +148,17 @@ def recut(clip: Clip, *, keep: tuple[int, int], at: int, frames: int) -> Draft:
     if not 0 <= start < stop <= len(clip):
         raise ValueError(f"cannot keep frames {start} to {stop} of a clip of {len(clip)}: it is {clip.seconds:g} s long")
     part = Clip(frames=clip.frames[start:stop], fps=clip.fps)
-    return pinned([(at, part)], [(at, at + len(part))], frames=frames, fps=clip.fps)
+    return pinned([(at, part)], frames=frames, fps=clip.fps)
 
 
 def pinned(
-    pieces: Sequence[tuple[int, Clip]],
-    places: Sequence[tuple[int, int]],
-    *,
-    frames: int,
-    fps: float,
-    fit: Fit | None = None,
+    pieces: Sequence[tuple[int, Clip]], *, frames: int, fps: float, fit: Fit | None = None
 ) -> Draft:
-    """Pieces are kept at their places, [start, stop), of a new timeline; elsewhere the nearest kept frame stands in, so
+    """Pieces (start, clip) are kept at their places of a new timeline; elsewhere the nearest kept frame stands in, so
     that the codes of kept cells are those of a calm neighbourhood."""
     like = Clip(frames=pieces[0][1].frames, fps=fps)
     check_length(frames, like.height, like.width)
-    order = sorted(places)
+    order = sorted((start, start + len(piece)) for start, piece in pieces)
     if order[0][0] < 0 or order[-1][1] > frames:
         raise ValueError(f"frames {order[0][0]} to {order[-1][1]} do not lie inside a clip of {frames}: make it longer")
     if any(after[0] < before[1] for before, after in zip(order, order[1:], strict=False)):
@@ -175,6 +168,20 @@ def pinned(
         shown = sized(piece, like, fit)
         timeline[start : start + len(shown)], kept[start : start + len(shown)] = shown.frames, True
     return Draft.of_frames(Clip(frames=timeline[_nearest(kept)], fps=fps), kept)
+
+
+def check_board(cards: Sequence[tuple[int, str]], frames: int) -> None:
+    """Raises: ValueError unless cards (frame, prompt) begin at 0, are in order, and all lie inside the board."""
+    times = [frame for frame, _ in cards]
+    if not cards or times[0] != 0:
+        raise ValueError("a storyboard needs cards, the first of them at time 0")
+    if any(after <= before for before, after in zip(times, times[1:], strict=False)):
+        raise ValueError(f"the cards are out of order: they begin at frames {times}; put them in order of time")
+    if times[-1] >= frames:
+        raise ValueError(f"card {len(cards)} begins at frame {times[-1]}, past the end of a board of {frames} frames")
+    for number, (_, prompt) in enumerate(cards, start=1):
+        if not prompt.strip():
+            raise ValueError(f"card {number} has no prompt: say what should be seen")
 
 
 def _nearest(kept: Bool[np.ndarray, " frames"]) -> Int[np.ndarray, " frames"]:
