@@ -58,9 +58,7 @@ class Editing:
         frames, fps = frames or self.config.frames, fps or self.config.fps
         return self.finish(tasks.animate(placed, frames=frames, fps=fps, fit=fit), prompt, **options)
 
-    def extend(
-        self, clip: Clip, prompt: str | None = None, *, before: int = 0, after: int = 0, **options: Any
-    ) -> Clip:
+    def extend(self, clip: Clip, prompt: str | None = None, *, before: int = 0, after: int = 0, **options: Any) -> Clip:
         """The clip, and what came before or comes after."""
         return self.finish(tasks.extend(clip, before=before, after=after), prompt, **options)
 

@@ -201,7 +201,9 @@ class Generator(Editing):
         )
         _check_size(len(work.clip), work.clip.height, work.clip.width)
         known = _pad_to_patches(torch.from_numpy(work.known), patch)
-        known |= first_codes(GridShape(time=known.shape[0], rows=known.shape[1], columns=known.shape[2]), draft.share, seed)
+        known |= first_codes(
+            GridShape(time=known.shape[0], rows=known.shape[1], columns=known.shape[2]), draft.share, seed
+        )
 
         def steps_of_work() -> Iterator[PartialClip]:
             grid = _pad_to_patches(self.tokenizer.encode_clip(work.clip).cpu(), patch)

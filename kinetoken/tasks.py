@@ -88,7 +88,9 @@ def connect(clips: Sequence[Clip], *, gap: int, fit: Fit | None = None) -> Draft
     Raises: ValueError for fewer than two clips, no gap, or clips of another shape without `fit`.
     """
     if len(clips) < 2 or gap < 1:
-        raise ValueError(f"connecting takes 2 clips or more and a gap of at least 1 frame, found {len(clips)} and {gap}")
+        raise ValueError(
+            f"connecting takes 2 clips or more and a gap of at least 1 frame, found {len(clips)} and {gap}"
+        )
     alike = [brought_to(clip, clips[0], fit) for clip in clips]
     starts = np.cumsum([0] + [len(clip) + gap for clip in alike[:-1]]).tolist()
     return pinned(list(zip(starts, alike, strict=True)), frames=starts[-1] + len(alike[-1]), fps=clips[0].fps)
@@ -118,7 +120,9 @@ def outpaint(clip: Clip, *, width: int, height: int, cell: int = 4) -> Draft:
     """
     right, down = width - clip.width, height - clip.height
     if min(right, down) < 0 or right + down == 0:
-        raise ValueError(f"the clip is {clip.width}x{clip.height}; outpaint to a larger size than that, not {width}x{height}")
+        raise ValueError(
+            f"the clip is {clip.width}x{clip.height}; outpaint to a larger size than that, not {width}x{height}"
+        )
     check_length(len(clip), height, width)
     left, top = (round(more / 2 / cell) * cell if more >= cell else more // 2 for more in (right, down))
     left, top = min(left, right), min(top, down)
@@ -146,14 +150,14 @@ def recut(clip: Clip, *, keep: tuple[int, int], at: int, frames: int) -> Draft:
     """
     start, stop = keep
     if not 0 <= start < stop <= len(clip):
-        raise ValueError(f"cannot keep frames {start} to {stop} of a clip of {len(clip)}: it is {clip.seconds:g} s long")
+        raise ValueError(
+            f"cannot keep frames {start} to {stop} of a clip of {len(clip)}: it is {clip.seconds:g} s long"
+        )
     part = Clip(frames=clip.frames[start:stop], fps=clip.fps)
     return pinned([(at, part)], frames=frames, fps=clip.fps)
 
 
-def pinned(
-    pieces: Sequence[tuple[int, Clip]], *, frames: int, fps: float, fit: Fit | None = None
-) -> Draft:
+def pinned(pieces: Sequence[tuple[int, Clip]], *, frames: int, fps: float, fit: Fit | None = None) -> Draft:
     """Pieces (start, clip) are kept at their places of a new timeline; elsewhere the nearest kept frame stands in, so
     that the codes of kept cells are those of a calm neighbourhood."""
     like = Clip(frames=pieces[0][1].frames, fps=fps)

@@ -1,20 +1,14 @@
 """kinetoken generate"""
 
-import json
-import secrets
-import sys
-import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
-from kinetoken.apps.options import parsed_size
+from kinetoken.apps.options import Making, parsed_size
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class Command(Making):
     """Make a clip from a sentence, with a trained model, here.
 
     kinetoken generate "a big red ball bounces while a small blue square spins" -o ball.mp4 --seed 7
@@ -22,92 +16,21 @@ class Command:
 
     prompt: Positional[str]
     """What should be seen."""
-    output: Annotated[Path, arg(aliases=["-o"])] = Path("clip.mp4")
-    """The file to write: .mp4, .webm, .gif, .webp, or .png (the image when one frame is asked for, else a contact
-    sheet). With --count, a number is added to the name."""
-    seed: int | None = None
-    """The same seed gives the same clip. Drawn, and said, if not given; clip k of --count takes seed + k."""
     frames: int | None = None
     """How many frames; 1 makes an image. The model's own length if not given."""
     size: str | None = None
     """WIDTHxHEIGHT in pixels, such as 96x64. The model's own size if not given."""
     fps: float | None = None
     """Frames per second at which the clip plays: faster is shorter, with the same frames."""
-    steps: int | None = None
-    """How many times the network runs over the grid: more is slower and often better."""
-    guidance: float | None = None
-    """How much the words count: 1 is as in training."""
-    temperature: float | None = None
-    """How adventurous the choices are: 0 always takes the likeliest."""
     count: int = 1
     """How many clips."""
-    scale: int = 1
-    """Enlarge what is written by a whole number."""
-    model: str = "toybox"
-    """A bundled model, a folder that training wrote, or owner/name on the hub."""
-    device: str | None = None
-    """cpu, cuda, cuda:1, mps …; the best there is if not given."""
-    json: bool = False
-    """Print a line of JSON for each clip: path, prompt, seed, frames, width, height, fps, steps, seconds, sha256 of the
-    codes."""
 
     def execute(self) -> None:
-        from kinetoken.clip import check_writable
-
-        if self.count < 1 or self.scale < 1:
-            raise ValueError(f"--count and --scale must be at least 1, found {self.count} and {self.scale}")
         if not self.prompt.strip():
             raise ValueError("the prompt is empty: say what should be seen, such as 'a red ball bounces'")
-        paths = [self._path(number) for number in range(self.count)]
-        for path in paths:
-            check_writable(path)
+        paths = self.paths(self.count)
         size = None if self.size is None else parsed_size(self.size)
-
-        from kinetoken.generator import Generator
-
-        generator = Generator.from_pretrained(self.model, device=self.device)
-        seed = secrets.randbits(31) if self.seed is None else self.seed
-        for number, path in enumerate(paths):
-            self._make(generator, path, seed + number, size)
-
-    def _path(self, number: int) -> Path:
-        if self.count == 1:
-            return self.output
-        return self.output.with_stem(f"{self.output.stem}-{number + 1:0{len(str(self.count))}}")
-
-    def _make(self, generator: Any, path: Path, seed: int, size: tuple[int, int] | None) -> None:
-        from kinetoken.apps.options import progress
-
-        start = time.perf_counter()
-        stream = generator.stream(
-            self.prompt,
-            seed=seed,
-            frames=self.frames,
-            size=size,
-            fps=self.fps,
-            steps=self.steps,
-            guidance=self.guidance,
-            temperature=self.temperature,
-        )
-        for step in progress(stream, str(path), total=lambda step: step.total):
-            last = step
-        clip = last.clip
-        clip.save(path, scale=self.scale)
-        seconds = time.perf_counter() - start
-        if self.json:
-            record = {
-                "path": str(path),
-                "prompt": self.prompt,
-                "seed": seed,
-                "frames": len(clip.frames),
-                "width": clip.width,
-                "height": clip.height,
-                "fps": clip.fps,
-                "steps": last.total,
-                "seconds": round(seconds, 3),
-                "sha256": last.codes_sha256,
-            }
-            print(json.dumps(record), flush=True)
-        elif sys.stdout.isatty():
-            shape = f"{len(clip.frames)} frames of {clip.width}x{clip.height}, {clip.fps:g} fps"
-            print(f"{path}: {shape}, seed {seed}, {last.total} steps, {seconds:.1f} s")
+        generator, first = self.generator(), self.first_seed()
+        for seed, path in enumerate(paths, start=first):
+            stream = generator.stream(self.prompt, seed=seed, frames=self.frames, size=size, fps=self.fps)
+            self.make(stream, path, prompt=self.prompt, seed=seed)
