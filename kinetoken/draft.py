@@ -74,7 +74,7 @@ class Work:
         """width, height: what the model was trained on; larger frames are brought to about as many pixels.
         context: how many wholly kept frames it sees before and after what is to be made."""
         size = working_size(draft.clip, width, height)
-        start, stop = _span(draft.kept.all((1, 2)), context)
+        start, stop = _span(np.asarray(draft.kept.all((1, 2))), context)
         kept = np.stack([_all_kept(frame, size) for frame in draft.kept[start:stop]])
         cells = _whole_blocks(kept, cell)
         offset = _best_phase(cells, cell.frames)
@@ -133,7 +133,7 @@ def _whole_blocks(kept: Bool[np.ndarray, "frames height width"], cell: CellSize)
     _, height, width = kept.shape
     padded = np.pad(kept, ((0, 0), (0, -height % cell.height), (0, -width % cell.width)), constant_values=True)
     rows, columns = padded.shape[1] // cell.height, padded.shape[2] // cell.width
-    return padded.reshape(-1, rows, cell.height, columns, cell.width).all((2, 4))
+    return np.asarray(padded.reshape(-1, rows, cell.height, columns, cell.width).all((2, 4)))
 
 
 def _whole_layers(kept: Bool[np.ndarray, "frames rows columns"], step: int) -> Bool[np.ndarray, "time rows columns"]:

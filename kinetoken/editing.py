@@ -31,7 +31,16 @@ class Editing:
 
     config: "ModelConfig"
 
-    def edit(self, draft: Draft, prompt: str | None = None, **options: Any) -> "Iterator[PartialClip]":
+    def edit(
+        self,
+        draft: Draft,
+        prompt: str | None = None,
+        *,
+        seed: int | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        temperature: float | None = None,
+    ) -> "Iterator[PartialClip]":
         raise NotImplementedError
 
     def stream_imagine(self, *, seed: int | None, temperature: float | None = None) -> "Iterator[PartialClip]":
