@@ -5,6 +5,7 @@ places in time are frames here; seconds are for the command line.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -165,7 +166,7 @@ def pinned(pieces: Sequence[tuple[int, Clip]], *, frames: int, fps: float, fit: 
     order = sorted((start, start + len(piece)) for start, piece in pieces)
     if order[0][0] < 0 or order[-1][1] > frames:
         raise ValueError(f"frames {order[0][0]} to {order[-1][1]} do not lie inside a clip of {frames}: make it longer")
-    if any(after[0] < before[1] for before, after in zip(order, order[1:], strict=False)):
+    if any(after[0] < before[1] for before, after in pairwise(order)):
         raise ValueError("two things are kept at the same time: move one of them")
     timeline, kept = np.zeros((frames, *like.frames.shape[1:]), np.uint8), np.zeros(frames, dtype=bool)
     for start, piece in pieces:
@@ -179,7 +180,7 @@ def check_board(cards: Sequence[tuple[int, str]], frames: int) -> None:
     times = [frame for frame, _ in cards]
     if not cards or times[0] != 0:
         raise ValueError("a storyboard needs cards, the first of them at time 0")
-    if any(after <= before for before, after in zip(times, times[1:], strict=False)):
+    if any(after <= before for before, after in pairwise(times)):
         raise ValueError(f"the cards are out of order: they begin at frames {times}; put them in order of time")
     if times[-1] >= frames:
         raise ValueError(f"card {len(cards)} begins at frame {times[-1]}, past the end of a board of {frames} frames")

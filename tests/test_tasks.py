@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -88,7 +90,7 @@ def test_remixes_are_nested_and_have_their_ends(tiny: Generator) -> None:
     shape, clip = GridShape(time=3, rows=8, columns=8), noise()
     known = [tasks.first_codes(shape, 1 - strength, 4) for strength in (0.0, 0.3, 0.6, 1.0)]
     assert known[0].all() and not known[-1].any()
-    assert all((less <= more).all() and less.sum() < more.sum() for more, less in zip(known, known[1:], strict=False))
+    assert all((less <= more).all() and less.sum() < more.sum() for more, less in pairwise(known))
     assert (tiny.remix(clip, "a ball", strength=0.0, **FAST).frames == clip.frames).all()
     new = tiny.generate("a ball", frames=6, size=(16, 16), **FAST)
     assert (tiny.remix(clip, "a ball", strength=1.0, **FAST).frames == new.frames).all()

@@ -1,5 +1,5 @@
-"""The command line. Each command is a dataclass, in a module of its own but for those that edit, imported when it is the one that is asked for,
-so that help answers before torch has been found."""
+"""The command line. Each command is a dataclass, in a module of its own but for those that edit, imported when it is
+the one that is asked for, so that help answers before torch has been found."""
 
 import sys
 from collections.abc import Sequence

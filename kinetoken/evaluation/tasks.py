@@ -2,8 +2,8 @@
 
 kept: the pixels that a draft keeps come back bit for bit; a broken promise is an error, at once. exact: frames and size
 are what was asked for. seam: where kept frames meet new ones, the mean difference of the two frames is at most the 95th
-percentile of the source's own; where kept pixels meet new ones within a frame, likewise of its pixels' gradients. moves:
-new frames differ from each other. prompt: every attribute that the caption states is judged right. The figure is the
+percentile of the source's own; where kept pixels meet new ones within a frame, likewise of its pixels' gradients.
+moves: new frames differ from each other. prompt: every attribute that the caption states is judged right. The figure is the
 seam's difference as a share of that percentile; for remix and variations it is the correlation of layouts with the
 source.
 """
