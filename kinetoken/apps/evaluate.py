@@ -29,10 +29,10 @@ USUAL_COUNT = {
 class Command:
     """Measure a model on held-out scenes of toybox: combinations of shape, colour and motion never trained on.
 
-    adherence: clips made from captions, every stated attribute judged from the pixels.
-    tasks: every job (animate, extend, …), --count clips for each: kept pixels, lengths, seams, prompts; it fails if a
-    kept pixel changes. ceiling: rendered clips sent through the tokenizer, judged likewise. captions: what the model
-    says of rendered clips. reconstruction: PSNR of the tokenizer. gravity: fitted to generated bounces. judge: the judge itself, against rendered truth.
+    adherence: clips made from captions, every stated attribute judged from the pixels. tasks: every job (animate,
+    extend, …), --count clips for each: kept pixels, lengths, seams, prompts; it fails if a kept pixel changes. ceiling:
+    rendered clips sent through the tokenizer. captions: what the model says of rendered clips. reconstruction: PSNR of
+    the tokenizer. gravity: fitted to generated bounces. judge: the judge itself, against rendered truth.
     """
 
     what: Positional[Measurement]

@@ -3,8 +3,8 @@
 kept: the pixels that a draft keeps come back bit for bit; a broken promise is an error, at once. exact: frames and size
 are what was asked for. seam: where kept frames meet new ones, the mean difference of the two frames is at most the 95th
 percentile of the source's own; where kept pixels meet new ones within a frame, likewise of its pixels' gradients.
-moves: new frames differ from each other. prompt: every attribute that the caption states is judged right. The figure is the
-seam's difference as a share of that percentile; for remix and variations it is the correlation of layouts with the
+moves: new frames differ from each other. prompt: every attribute that the caption states is judged right. The figure is
+the seam's difference as a share of that percentile; for remix and variations it is the correlation of layouts with the
 source.
 """
 
@@ -131,7 +131,7 @@ def _storyboard(generator: Generator, scene: Scene, seed: int) -> Record:
 def seam(made: Clip, kept: np.ndarray, source: Clip) -> float | None:
     """The worst difference across a seam, as a share of the 95th percentile of the source's own (at least STILL, so
     that a still source asks for no less than what the eye can see). None without a seam."""
-    whole = kept.all((1, 2))
+    whole = np.asarray(kept.all((1, 2)))
     if (seams := whole[1:] != whole[:-1]).any():
         return float(_steps(made)[seams].max() / max(STILL, np.percentile(_steps(source), 95)))
     across = [_gradients(made.frames, axis)[np.diff(kept, axis=axis)] for axis in (1, 2)]
@@ -143,10 +143,10 @@ def seam(made: Clip, kept: np.ndarray, source: Clip) -> float | None:
 
 def layout_correlation(one: Clip, other: Clip) -> float:
     """Of the brightness of blocks of 8 x 8 pixels, in all frames."""
-    blocks = [_blocks(clip).ravel() for clip in (one, other)]
-    if min(float(block.std()) for block in blocks) < 1e-6:
+    first, second = _blocks(one).ravel(), _blocks(other).ravel()
+    if min(float(first.std()), float(second.std())) < 1e-6:
         return 0.0
-    return float(np.corrcoef(*blocks)[0, 1])
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def _blocks(clip: Clip) -> np.ndarray:
