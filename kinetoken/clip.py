@@ -83,6 +83,10 @@ class Clip:
         """The middle of the clip, with its shape kept: scaled (Lanczos) to just cover width x height, then cut."""
         return self._each_frame(width, height, partial(ImageOps.fit, method=Image.Resampling.LANCZOS))
 
+    def pad_to(self, width: int, height: int) -> "Clip":
+        """The whole clip, with its shape kept: scaled (Lanczos) to just fit into width x height, black around it."""
+        return self._each_frame(width, height, partial(ImageOps.pad, method=Image.Resampling.LANCZOS))
+
     def _each_frame(self, width: int, height: int, change: Callable[..., Image.Image]) -> "Clip":
         _check_size(width, height)
         changed = [np.asarray(change(Image.fromarray(frame), (width, height))) for frame in self.frames]

@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from kinetoken.canvas import Canvas
 from kinetoken.clip import Clip
 from kinetoken.config import from_flat, to_flat
+from kinetoken.draft import Draft, Work
+from kinetoken.editing import Editing
 from kinetoken.grid import GridShape
 from kinetoken.long_video import Stretch, stretches, windows
 from kinetoken.loops import LoopPlan, closed, loops, on_a_circle
 from kinetoken.processes.masked import SamplingConfig, Step, fill_grid, fill_text
-from kinetoken.tasks import captioning, closing, text_to_video
+from kinetoken.tasks import captioning, closing, completion, first_codes, imagining
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 from kinetoken.training.checkpoint import load_weights, save_weights
 from kinetoken.transformer import Transformer, TransformerConfig
@@ -59,6 +61,7 @@ class PartialClip:
     width: int
     fps: float
     finish: Callable[[Clip], Clip] | None = None
+    """What is done with the decoded clip: what is kept of a source is put back."""
 
     @property
     def done(self) -> int:
@@ -67,6 +70,11 @@ class PartialClip:
     @property
     def total(self) -> int:
         return self.step.total
+
+    @property
+    def text(self) -> str:
+        """The prompt as the network reads it."""
+        return self.generator.codec.decode(self.step.canvas.text[0].tolist())
 
     @property
     def codes(self) -> Int[Tensor, "time rows columns"]:
@@ -93,7 +101,7 @@ class PartialClip:
         return clip if self.finish is None else self.finish(clip)
 
 
-class Generator:
+class Generator(Editing):
     """A tokenizer, a text codec and a network that belong together, on one device."""
 
     def __init__(
@@ -239,13 +247,10 @@ class Generator:
         """A canvas of whole patches on which the text alone is known, or nothing if there is no prompt."""
         if not 0 < fps <= 1000:
             raise ValueError(f"fps must lie between 0 and 1000, found {fps}")
-        words = self.config.network.words
-        row = [Vocabulary.MASK] * min(words, USUAL_WORDS) if prompt is None else self.codec.row(prompt, words)
-        if prompt is not None:
-            row = row[: -(-len(self.codec.encode(prompt)) // 4) * 4]  # rows were padded to fours in training
         shape = GridShape.of_clip(frames, height, width, self.config.tokenizer.cell, loop=loop)
-        empty = text_to_video(row, shape.rounded_up(self.config.network.patch))
-        empty = empty.without_text() if prompt is None else empty
+        sizes = shape.rounded_up(self.config.network.patch).sizes
+        unknown = torch.full(sizes, Vocabulary.MASK), torch.zeros(sizes, dtype=torch.bool)
+        empty = completion(None if prompt is None else self._row(prompt), *unknown, self._usual_words)
         return replace(empty, loop=loop).to(self.device)
 
     def loop(
@@ -308,6 +313,62 @@ class Generator:
         kept = _pad_to_patches(codes[1 : 1 + plan.layers - plan.anew], self.config.network.patch)
         return kept[None].to(self.device) + self.config.network.vocabulary.text_end
 
+    def edit(
+        self,
+        draft: Draft,
+        prompt: str | None = None,
+        *,
+        seed: int | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        temperature: float | None = None,
+        revision: float | None = None,
+    ) -> Iterator[PartialClip]:
+        """Make what a draft (tasks.py) does not keep, yielding a partial clip after every step: the one engine of all
+        tasks that start from pictures. Kept pixels go to the tokenizer, whole cells of them are known to the network,
+        and they come back from the draft bit for bit. prompt: None leaves the words unknown.
+
+        Raises: ValueError, before any work, for an empty or too long prompt.
+        """
+        config, patch = self.config, self.config.network.patch
+        sampling = _sampling(
+            config.sampling, steps=steps, guidance=guidance, temperature=temperature, revision=revision
+        )
+        row = None if prompt is None else self._row(prompt)
+        seed = secrets.randbits(32) if seed is None else seed
+        work = Work.of(
+            draft, width=config.width, height=config.height, context=config.frames, cell=config.tokenizer.cell
+        )
+        size = len(work.clip), work.clip.height, work.clip.width
+        _check_size(*size)
+        known = _pad_to_patches(torch.from_numpy(work.known), patch)
+        known |= first_codes(
+            GridShape(time=known.shape[0], rows=known.shape[1], columns=known.shape[2]), draft.share, seed
+        )
+
+        def steps_of_work() -> Iterator[PartialClip]:
+            grid = _pad_to_patches(self.tokenizer.encode_clip(work.clip).cpu(), patch)
+            canvas = completion(row, grid + config.network.vocabulary.text_end, known, self._usual_words)
+            done = [Step(canvas, 1, 1)] if known.all() else self.fill(canvas, seed=seed, sampling=sampling)
+            for step in done:
+                yield PartialClip(self, step, *size, draft.clip.fps, work.finished)
+
+        return steps_of_work()
+
+    def stream_imagine(self, *, seed: int | None = None, temperature: float | None = None) -> Iterator[PartialClip]:
+        """Neither words nor grid are known: the words are written, then the grid is filled. A partial clip's `text` is
+        what it shows."""
+        config, seed = self.config, secrets.randbits(32) if seed is None else seed
+        shape = GridShape.of_clip(config.frames, config.height, config.width, config.tokenizer.cell)
+        canvas = imagining(shape.rounded_up(config.network.patch), config.network.words).to(self.device)
+        for step in fill_text(self.network, canvas, seed, temperature=1.0):
+            canvas = step.canvas
+        said = _to_fours(int((canvas.text != Vocabulary.PAD).sum()))
+        canvas = replace(canvas, text=canvas.text[:, :said], text_known=canvas.text_known[:, :said])
+        sampling = _sampling(config.sampling, temperature=temperature)
+        for step in self.fill(canvas, seed=seed, sampling=sampling):
+            yield PartialClip(self, step, config.frames, config.height, config.width, config.fps)
+
     def caption(self, clip: Clip, *, seed: int = 0, temperature: float = 0.0) -> str:
         """What the network says of a clip: the same network as `generate`, with the grid known and the text not.
 
@@ -328,6 +389,20 @@ class Generator:
     def fill(self, canvas: Canvas, *, seed: int = 0, sampling: SamplingConfig | None = None) -> Iterator[Step]:
         """Fill the unknown cells of a canvas of your own."""
         return fill_grid(self.network, canvas.to(self.device), seed, sampling or self.config.sampling)
+
+    @property
+    def _usual_words(self) -> int:
+        """How long a row of unknown text is."""
+        return min(USUAL_WORDS, self.config.network.words)
+
+    def _row(self, prompt: str) -> list[int]:
+        """Ids of a prompt. Raises: ValueError for an empty or too long one."""
+        return self.codec.row(prompt, self.config.network.words)[: _to_fours(len(self.codec.encode(prompt)))]
+
+
+def _to_fours(words: int) -> int:
+    """Rows of text were padded to fours in training."""
+    return -(-words // 4) * 4
 
 
 def _sampling(default: SamplingConfig, **changes: Any) -> SamplingConfig:
@@ -358,8 +433,8 @@ def _within(clip: Clip, config: ModelConfig) -> Clip:
     return clip if scale > 0.7 else clip.resize(max(1, round(clip.width * scale)), max(1, round(clip.height * scale)))
 
 
-def _pad_to_patches(codes: Int[Tensor, "time rows columns"], patch: tuple[int, int, int]) -> Tensor:
-    """Repeat the last codes of each axis until the grid is made of whole patches."""
+def _pad_to_patches(codes: Shaped[Tensor, "time rows columns"], patch: tuple[int, int, int]) -> Tensor:
+    """Repeat the last ones of each axis until the grid is made of whole patches."""
     shape = GridShape(time=codes.shape[0], rows=codes.shape[1], columns=codes.shape[2]).rounded_up(patch)
     indices = [torch.arange(size).clamp_max(have - 1) for size, have in zip(shape.sizes, codes.shape, strict=True)]
     return codes[torch.meshgrid(*indices, indexing="ij")]

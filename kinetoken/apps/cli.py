@@ -1,5 +1,5 @@
-"""The command line. Each command is a dataclass in a module of its own, imported when it is the one that is asked for,
-so that help answers before torch has been found."""
+"""The command line. Each command is a dataclass, in a module of its own but for those that edit, imported when it is
+the one that is asked for, so that help answers before torch has been found."""
 
 import sys
 from collections.abc import Sequence
@@ -7,14 +7,25 @@ from importlib import import_module
 
 COMMANDS = {
     "generate": "make a clip from a sentence",
+    "animate": "make a picture move, or several",
+    "extend": "make what comes after a clip, or came before it",
+    "connect": "lead from one clip to the next",
+    "inpaint": "make what is inside a mask anew",
+    "outpaint": "make what is around a clip",
+    "remix": "change a clip, as much as you like",
+    "variations": "make clips that resemble one",
+    "recut": "move a part of a clip in time, and make the rest",
+    "storyboard": "make a clip from cards: times, prompts, pictures",
+    "imagine": "make a clip of nothing, and say what it shows",
     "loop": "make a clip lead from its end to its beginning",
     "caption": "say what a clip shows",
     "reconstruct": "send a video through the tokenizer and back, and measure what was lost",
     "render": "write clips of toybox, the built-in world, with captions and descriptions",
     "train": "train a tokenizer or a network, or go on training one",
-    "evaluate": "measure a model: adherence, captions, reconstruction, gravity; or the judge itself",
+    "evaluate": "measure a model: adherence, tasks, captions, reconstruction, gravity; or the judge itself",
     "doctor": "check that this machine can generate and learn",
 }
+EDITS = ("animate", "extend", "connect", "inpaint", "outpaint", "remix", "variations", "recut", "storyboard", "imagine")
 HELP = f"""usage: kinetoken COMMAND …
 
 Video from words, by treating video as language.
@@ -43,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"unknown command {name!r}: choose one of {', '.join(COMMANDS)}")
     import tyro
 
-    command = import_module(f"kinetoken.apps.{name}").Command
+    module = import_module(f"kinetoken.apps.{'edit' if name in EDITS else name}")
+    command = getattr(module, name.capitalize() if name in EDITS else "Command")
     try:
         tyro.cli(command, prog=f"kinetoken {name}", args=rest).execute()
     except ValueError as error:

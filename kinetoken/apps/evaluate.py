@@ -13,9 +13,10 @@ from kinetoken.apps.options import progress
 if TYPE_CHECKING:
     from kinetoken.evaluation.generation import Record
 
-Measurement = Literal["adherence", "ceiling", "captions", "reconstruction", "gravity", "drift", "judge"]
+Measurement = Literal["adherence", "tasks", "ceiling", "captions", "reconstruction", "gravity", "drift", "judge"]
 USUAL_COUNT = {
     "adherence": 300,
+    "tasks": 100,
     "ceiling": 300,
     "captions": 300,
     "reconstruction": 500,
@@ -29,10 +30,11 @@ USUAL_COUNT = {
 class Command:
     """Measure a model on held-out scenes of toybox: combinations of shape, colour and motion never trained on.
 
-    adherence: clips made from captions, every stated attribute judged from the pixels. ceiling: the same of rendered
-    clips sent through the tokenizer. captions: what the model says of rendered clips. reconstruction: PSNR of the
-    tokenizer. gravity: fitted to generated bounces. drift: adherence in each eighth of clips of eight times the model's
-    length. judge: the judge itself, against rendered truth.
+    adherence: clips made from captions, every stated attribute judged from the pixels. tasks: every job (animate,
+    extend, …), --count clips for each: kept pixels, lengths, seams, prompts; it fails if a kept pixel changes. ceiling:
+    rendered clips sent through the tokenizer. captions: what the model says of rendered clips. reconstruction: PSNR of
+    the tokenizer. gravity: fitted to generated bounces. drift: adherence in each eighth of clips of eight times the
+    model's length. judge: the judge itself, against rendered truth.
     """
 
     what: Positional[Measurement]
@@ -68,7 +70,13 @@ class Command:
         else:
             from kinetoken.evaluation.generation import FIRST_SEED, summary
 
-            records = list(progress(self._records(count), self.what, total=count))
+            total = count
+            if self.what == "tasks":
+                from kinetoken.evaluation.tasks import JOBS  # type: ignore[assignment]
+                from kinetoken.evaluation.tasks import summary_by_job as summary
+
+                total = count * len(JOBS)
+            records = list(progress(self._records(count), self.what, total=total))
             figures = summary(records) | {"split": "held-out", "first_seed": FIRST_SEED}
         print(json.dumps({"measurement": self.what, "model": self.model, "actors": self.actors} | figures, indent=2))
         if self.output is not None:
@@ -84,6 +92,10 @@ class Command:
         match self.what:
             case "adherence":
                 return generation.adherence(generator, count=count, actors=self.actors)
+            case "tasks":
+                from kinetoken.evaluation.tasks import every_job
+
+                return every_job(generator, count=count)
             case "ceiling":
                 return generation.ceiling(generator.tokenizer, count=count, actors=self.actors)
             case "captions":

@@ -166,3 +166,46 @@ def test_files_that_are_no_video_are_refused(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     assert name in _refused(capsys, command, str(tmp_path / name))
+
+
+def _source(folder: Path) -> str:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
+    return str(Clip(frames=pixels, fps=8.0).save(folder / "source.webp"))
+
+
+def test_an_extension_keeps_its_source_and_shows_its_steps(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, output, shown = _source(tmp_path), tmp_path / "longer.webp", tmp_path / "steps"
+    arguments = ["extend", source, "--after", "3f", "--before", "0.25s", "a ball", "-o", str(output), "--json"]
+    assert main([*arguments, "--model", str(tiny_folder), "--steps", "2", "--preview", str(shown)]) == 0
+    assert json.loads(capsys.readouterr().out)["frames"] == 11 and len(list(shown.iterdir())) == 2
+    assert (Clip.read(output).frames[2:8] == Clip.read(source).frames).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["extend", "SOURCE", "--after", "soon"], "a time is"),
+        (["extend", "SOURCE"], "at least 1 frame"),
+        (["inpaint", "SOURCE"], "--mask"),
+        (["inpaint", "SOURCE", "--box", "9,9,9,9"], "inside"),
+        (["inpaint", "SOURCE", "--box", "all"], "--box"),
+        (["animate", "SOURCE", "--pin", "end.png"], "--pin"),
+        (["recut", "SOURCE", "--keep", "1s-9s", "--length", "20s"], "cannot keep"),
+        (["outpaint", "SOURCE", "--size", "8x8"], "larger"),
+        (["variations", "SOURCE", "--count", "0"], "--count"),
+        (["storyboard", "BOARD"], "past the end"),
+        (["storyboard", "none.toml"], "none.toml"),
+        (["imagine", "--preview", "steps.mp4"], "--preview"),
+    ],
+)
+def test_mistakes_of_tasks_are_told_before_the_model_is_loaded(
+    arguments: list[str], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = tmp_path / "board.toml"
+    board.write_text('length = "1s"\n[[card]]\ntime = "0s"\nprompt = "a"\n[[card]]\ntime = "2s"\nprompt = "b"\n')
+    names = {"SOURCE": _source(tmp_path), "BOARD": str(board)}
+    monkeypatch.chdir(tmp_path)
+    assert why in _refused(capsys, *(names.get(argument, argument) for argument in arguments), "--model", "nonsense")
+    assert not (tmp_path / "clip.mp4").exists()
