@@ -26,8 +26,8 @@ class Card:
 
 
 class Editing:
-    """Options of every method, as keywords: seed, steps, guidance, temperature, revision. Lengths and places are frames. A
-    mistake is a ValueError before any work."""
+    """Options of every method, as keywords: seed, steps, guidance, temperature, revision. Lengths and places are frames.
+    A mistake is a ValueError before any work."""
 
     config: "ModelConfig"
 

@@ -40,7 +40,7 @@ class Command(Making):
         if not self.prompt.strip():
             raise ValueError("the prompt is empty: say what should be seen, such as 'a red ball bounces'")
         paths = self.paths(self.count)
-        options = {
+        options: dict[str, Any] = {
             "frames": self.frames,
             "size": None if self.size is None else parsed_size(self.size),
             "fps": self.fps,
@@ -61,7 +61,7 @@ class Command(Making):
         start = time.perf_counter()
         stretches = iter(generator.stream_long(self.prompt, seed=seed, **options))
         first = next(stretches)
-        size = {"width": first.clip.width, "height": first.clip.height, "fps": first.clip.fps}
+        size: dict[str, Any] = {"width": first.clip.width, "height": first.clip.height, "fps": first.clip.fps}
         codes = hashlib.sha256()
         with ClipWriter(path, **size, scale=self.scale) as writer:
             bar = {"total": lambda stretch: stretch.total, "done": lambda stretch: stretch.done}

@@ -129,7 +129,7 @@ def train_network(
         MaskedObjective(network, recipe.masking),
         ShardBatches(
             shards,
-            turns=_turns([part.turns for part in (*recipe.data, *recipe.excerpts)]),
+            turns=_turns([share.turns for share in recipe.data] + [excerpt.turns for excerpt in recipe.excerpts]),
             codec=codec,
             vocabulary=network.config.vocabulary,
             batch_clips=recipe.batch_clips,
