@@ -26,7 +26,7 @@ class Card:
 
 
 class Editing:
-    """Options of every method, as keywords: seed, steps, guidance, temperature, revision. Lengths and places are frames.
+    """Options of every method, by keyword: seed, steps, guidance, temperature, revision. Lengths and places are frames.
     A mistake is a ValueError before any work."""
 
     config: "ModelConfig"
