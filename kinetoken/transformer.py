@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kinetoken.grid import GridShape
+from kinetoken.norm import RMSNorm
 from kinetoken.vocabulary import Vocabulary
 
 
@@ -104,11 +105,11 @@ class Transformer(nn.Module):
         self.near_in = nn.ModuleList(NearBlock(width) for width in config.near_widths)
         self.narrow = nn.ModuleList(nn.Linear(4 * fine, coarse) for fine, coarse in pairwise(widths))
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
-        self.norm = nn.RMSNorm(config.width)
+        self.norm = RMSNorm(config.width)
         self.word_out = nn.Linear(config.width, vocabulary.text_end)
         self.widen = nn.ModuleList(nn.Linear(coarse, 4 * fine) for fine, coarse in pairwise(widths))
         self.near_out = nn.ModuleList(NearBlock(width) for width in config.near_widths)
-        self.code_norm = nn.RMSNorm(widths[0])
+        self.code_norm = RMSNorm(widths[0])
         self.code_enter = nn.Linear(widths[0], config.head_code_width)
         self.code_out = nn.Linear(config.head_code_width, vocabulary.visual)
         self.digit_in = nn.Embedding(sum(config.levels), widths[0])
@@ -156,8 +157,14 @@ class Transformer(nn.Module):
 
     def grid_logits(self, cells: Float[Tensor, "places code_width"]) -> Float[Tensor, "places visual"]:
         """Over codes [0, visual), for the features of the cells that are asked for."""
+        return F.linear(*self.grid_head(cells))
+
+    def grid_head(
+        self, cells: Float[Tensor, "places code_width"]
+    ) -> tuple[Float[Tensor, "places head"], Float[Tensor, "visual head"], Float[Tensor, " visual"]]:
+        """Features, weight and bias of a linear layer whose outputs are the logits."""
         features = F.silu(self.code_enter(self.code_norm(cells)))
-        return F.linear(features, self.code_out.weight + self.digit_out(self.digits).sum(1), self.code_out.bias)
+        return features, self.code_out.weight + self.digit_out(self.digits).sum(1), self.code_out.bias
 
     def _rotation(self, words: int, grid: GridShape, loop: bool = False) -> Float[Tensor, "2 positions pairs"]:
         return _rotation(words, grid, self.config.patch, self.config.head_width, loop).to(self.norm.weight.device)
@@ -198,7 +205,7 @@ class NearBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(channels)
+        self.norm = RMSNorm(channels)
         self.space = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
         self.time = nn.Linear(3 * channels, channels)
         nn.init.zeros_(self.time.weight)
@@ -222,12 +229,12 @@ class Layer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.attention_norm = nn.RMSNorm(config.width)
+        self.attention_norm = RMSNorm(config.width)
         self.query_key_value = nn.Linear(config.width, 3 * config.width, bias=False)
-        self.query_norm = nn.RMSNorm(config.head_width)
-        self.key_norm = nn.RMSNorm(config.head_width)
+        self.query_norm = RMSNorm(config.head_width)
+        self.key_norm = RMSNorm(config.head_width)
         self.attention_out = nn.Linear(config.width, config.width, bias=False)
-        self.gated_norm = nn.RMSNorm(config.width)
+        self.gated_norm = RMSNorm(config.width)
         self.gate_and_value = nn.Linear(config.width, 2 * config.hidden, bias=False)
         self.gated_out = nn.Linear(config.hidden, config.width, bias=False)
         nn.init.zeros_(self.attention_out.weight)
@@ -245,14 +252,26 @@ class Layer(nn.Module):
             self.query_key_value(x), "b n (three h d) -> three b h n d", three=3, h=self.heads
         )
         query, key = rotate(self.query_norm(query), rotation), rotate(self.key_norm(key), rotation)
-        return rearrange(F.scaled_dot_product_attention(query, key, value), "b h n d -> b n (h d)")
+        return rearrange(attend(query, key, value), "b h n d -> b n (h d)")
+
+
+def attend(
+    query: Float[Tensor, "batch heads positions channels"],
+    key: Float[Tensor, "batch heads positions channels"],
+    value: Float[Tensor, "batch heads positions channels"],
+) -> Float[Tensor, "batch heads positions channels"]:
+    """Scaled dot-product attention. By its definition where that is five times as fast: in bfloat16 on a CPU."""
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(query, key, value)
+    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    return scores.softmax(-1) @ value
 
 
 def rotate(
     x: Float[Tensor, "batch heads positions channels"], rotation: Float[Tensor, "2 positions pairs"]
 ) -> Float[Tensor, "batch heads positions channels"]:
     """Rotary positions (Su et al. 2021): turn channel pair (i, i + pairs) by the position's angles."""
-    cosine, sine = rotation
+    cosine, sine = rotation.to(x.dtype)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
 

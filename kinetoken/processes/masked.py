@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from kinetoken.canvas import Canvas
 from kinetoken.grid import GridShape
+from kinetoken.processes.cross_entropy import linear_cross_entropy
 from kinetoken.processes.orders import Order, halton_ranks, random_ranks
 from kinetoken.transformer import Transformer
 from kinetoken.vocabulary import Vocabulary
@@ -50,7 +52,6 @@ class MaskingConfig:
 
     unconditional: float = 0.12
     text_weight: float = 24.0  # of a word's cross-entropy against a code's: a text has some twenty, a grid a thousand
-    label_smoothing: float = 1e-4  # MAGVIT
 
 
 class MaskedObjective(nn.Module):
@@ -65,11 +66,10 @@ class MaskedObjective(nn.Module):
         canvas = training_canvas(batch, self.masking)
         words, cells = self.network(*canvas.masked, loop=canvas.loop)
         hidden_text, hidden_grid = ~canvas.text_known, ~canvas.grid_known
-        grid_loss = self._cross_entropy(
-            self.network.grid_logits(cells[hidden_grid]),
-            canvas.grid[hidden_grid] - self.network.config.vocabulary.text_end,
-        )
-        text_loss = self._cross_entropy(self.network.text_logits(words[hidden_text]), canvas.text[hidden_text])
+        answers = canvas.grid[hidden_grid] - self.network.config.vocabulary.text_end
+        grid_loss = linear_cross_entropy(*self.network.grid_head(cells[hidden_grid]), answers)
+        text_logits = self.network.text_logits(words[hidden_text]).float()
+        text_loss = F.cross_entropy(text_logits, canvas.text[hidden_text], reduction="sum")
         # Divided by what the batch holds, not by what is hidden, so that a share of a batch on each of several machines
         # gives the gradient of the whole.
         loss = (grid_loss + self.masking.text_weight * text_loss) / batch.grid.numel()
@@ -77,14 +77,6 @@ class MaskedObjective(nn.Module):
             "code_loss": grid_loss.detach() / hidden_grid.sum().clamp_min(1),
             "word_loss": text_loss.detach() / hidden_text.sum().clamp_min(1),
         }
-
-    def _cross_entropy(self, logits: Float[Tensor, "places ids"], answers: Int[Tensor, " places"]) -> Tensor:
-        smoothing = self.masking.label_smoothing
-        log_likelihood = logits.float().log_softmax(-1)
-        loss = -(1 - smoothing) * log_likelihood.gather(-1, answers[:, None]).sum()
-        if smoothing:
-            loss = loss - smoothing * log_likelihood.clamp_min(-100).mean(-1).sum()
-        return loss
 
     def adamw_parameters(self) -> list[Tensor]:
         return self.network.adamw_parameters()

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinetoken.grid import CellSize, GridShape
+from kinetoken.norm import RMSNorm
 
 FRAME_CHANNELS = 48
 COARSE_WIDTH = 3  # channels at half resolution for each one at the grid's: nine times the work on a quarter of places
@@ -62,7 +63,7 @@ class SpaceTimeBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(channels)
+        self.norm = RMSNorm(channels)
         self.space = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
         self.time = nn.Linear(2 * channels, channels)
         nn.init.zeros_(self.time.weight)
@@ -86,7 +87,7 @@ class Frames(nn.Module):
         self.frames = frames
         self.enter = nn.Linear(values_in // frames, channels)
         self.blocks = nn.Sequential(*(SpaceTimeBlock(channels) for _ in range(blocks)))
-        self.norm = nn.RMSNorm(channels)
+        self.norm = RMSNorm(channels)
         self.leave = nn.Linear(channels, values_out // frames)
 
     def forward(
@@ -112,10 +113,10 @@ class Stack(nn.Module):
         self.before = SpaceTimeBlock(channels)
         self.down = nn.Linear(4 * channels, wide)
         self.blocks = nn.Sequential(*(SpaceTimeBlock(wide) for _ in range(blocks)))
-        self.coarse_norm = nn.RMSNorm(wide)
+        self.coarse_norm = RMSNorm(wide)
         self.up = nn.Linear(wide, 4 * channels)
         self.after = SpaceTimeBlock(channels)
-        self.norm = nn.RMSNorm(channels)
+        self.norm = RMSNorm(channels)
         self.leave = nn.Linear(channels, values_out)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)

@@ -65,11 +65,11 @@ class Quantizer(nn.Module):
         self.config = config
         self.book = _book(config)
 
-    @torch.autocast("cuda", enabled=False)
     def forward(self, vectors: Float[Tensor, "*cells width"]) -> Quantized:
         """Quantize in fp32: half precision loses codes."""
         rows = vectors.float().reshape(1, -1, vectors.shape[-1])
-        quantized, indices, *rest = self.book(rows)
+        with torch.autocast(vectors.device.type, enabled=False):
+            quantized, indices, *rest = self.book(rows)
         if self.config.kind == "residual-fsq":
             indices = (indices * self._radix(indices)).sum(-1)
         loss = rest[0].sum() if rest else rows.new_zeros(())

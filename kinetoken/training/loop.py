@@ -22,7 +22,7 @@ from kinetoken.config import from_flat, to_flat
 from kinetoken.training.batches import Batches, moved, seed_step, stream
 from kinetoken.training.checkpoint import Checkpoint, fill, load_checkpoint, save_checkpoint, trained_tensors
 from kinetoken.training.distributed import Group, join_group
-from kinetoken.training.metrics import Line, Meter, MetricsWriter, Number, alarm, check_tensorboard, matmul_peak, means
+from kinetoken.training.metrics import Line, Meter, MetricsWriter, Number, alarm, check_tensorboard, matmul_peak, means, multiplies_in_bfloat16
 from kinetoken.training.optimizer import Optimizer
 from kinetoken.training.progress import Progress
 from kinetoken.training.schedule import learning_rate_scale
@@ -52,7 +52,8 @@ class TrainingConfig:
     optimizer is "adamw". decay: the last share of the run, in which the learning rate comes down. gradient_clip: the
     largest norm of all gradients together. log_every, sample_every, checkpoint_every_steps: in steps; 0 is never (the
     end and every stop are always saved). data_workers: processes that prepare batches; 0 prepares them here. device:
-    None is CUDA if there is one, else the CPU.
+    None is CUDA if there is one, else the CPU. bfloat16: whether matrix products are (weights and optimizer stay fp32);
+    None is wherever the device has instructions for them.
     """
 
     total_steps: int
@@ -71,6 +72,7 @@ class TrainingConfig:
     sample_every: int = 0
     seed: int = 0
     data_workers: int = 1
+    bfloat16: bool | None = None
     compile: bool = False
     tensorboard: bool = False
     device: str | None = None
@@ -200,7 +202,9 @@ class _Trainer:
     ) -> None:
         self.state, self.batches, self.config, self.group, self.device = state, batches, config, group, device
         self.clips_per_step, self.flops_per_step = clips_per_step, flops_per_step
-        self.peak = 0.0 if flops_per_step is None else matmul_peak(device) * group.world
+        self.half = multiplies_in_bfloat16(device) if config.bfloat16 is None else config.bfloat16
+        kind = torch.bfloat16 if self.half else torch.float32
+        self.peak = 0.0 if flops_per_step is None else matmul_peak(device, kind) * group.world
         self.meter, self.line, self.scale = Meter(), Line(), 1.0
         self.parameters = [weight for weight in state.objective.parameters() if weight.requires_grad]
         if config.compile:
@@ -237,7 +241,7 @@ class _Trainer:
     def _step(self, batch: Any) -> None:
         state, config = self.state, self.config
         seed_step(config.seed, state.step, self.group.rank)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             loss, metrics = self.network(batch)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, config.gradient_clip)

@@ -107,9 +107,13 @@ def _summary_writer(run: Path, resumed_step: int) -> Any:
 
 
 @cache
-def matmul_peak(device: torch.device, size: int = 2048, tries: int = 3) -> float:
-    """FLOP/s of a square product on this process's threads: the best of a few, in fp32, or on CUDA in bf16."""
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+def multiplies_in_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for it. A CPU without them would be a hundred times slower than in fp32."""
+    return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 2048, tries: int = 3) -> float:
+    """FLOP/s of a square product on this process's threads: the best of a few."""
     a, b = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
     return 2 * size**3 / min(_seconds_of_product(a, b) for _ in range(tries))
 

@@ -1,0 +1,29 @@
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kinetoken.norm import EPSILON, RMSNorm
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 70), st.lists(st.integers(1, 4), min_size=1, max_size=3), st.floats(1e-4, 1e4))
+def test_equals_torchs_own_with_its_gradients(channels, places, size):
+    torch.manual_seed(channels)
+    x = (size * torch.randn(*places, channels)).requires_grad_()
+    norm = RMSNorm(channels)
+    torch.nn.init.normal_(norm.weight)
+    mine, plain = norm(x), F.rms_norm(x, (channels,), norm.weight, EPSILON)
+    torch.testing.assert_close(mine, plain, rtol=1e-5, atol=1e-5)
+    above = torch.randn_like(x)
+    mine_gradients = torch.autograd.grad(mine, (x, norm.weight), above)
+    plain_gradients = torch.autograd.grad(plain, (x, norm.weight), above)
+    largest = [float(gradient.abs().max()) for gradient in plain_gradients]
+    for ours, theirs, scale in zip(mine_gradients, plain_gradients, largest, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * max(scale, 1e-6) + 1e-7)
+
+
+def test_half_precision_in_and_out():
+    x, norm = torch.randn(5, 64).bfloat16(), RMSNorm(64)
+    assert norm(x).dtype == torch.bfloat16
+    torch.testing.assert_close(norm(x).float(), norm(x.float()), rtol=0.02, atol=0.02)
