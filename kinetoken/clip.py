@@ -16,7 +16,7 @@ from functools import partial
 from itertools import islice
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -46,8 +46,8 @@ class Clip:
         object.__setattr__(self, "fps", _checked_fps(self.fps))
 
     @classmethod
-    def read(cls, path: PathLike, *, max_frames: int | None = None) -> "Clip":
-        """Read a video, an animation or a still image, at most `max_frames` frames of it.
+    def read(cls, path: PathLike | BinaryIO, *, max_frames: int | None = None) -> "Clip":
+        """Read a video, an animation or a still image, at most `max_frames` frames of it. path: or an open file.
 
         Raises MediaError as `open_frames` does, and when the frames would take more than MAX_CLIP_BYTES.
         """

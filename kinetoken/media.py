@@ -39,31 +39,50 @@ class MediaError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class FrameStream:
-    """What `open_frames` gives: a size, a rate, and the frames (uint8, H x W x 3), which can be iterated once."""
+    """What `open_frames` gives: a size, a rate, and the frames (uint8, H x W x 3), which can be iterated once.
+
+    own_fps, own_size: of the file, whatever was asked for; (width, height) before frames are turned.
+    """
 
     width: int
     height: int
     fps: float
+    own_fps: float
+    own_size: tuple[int, int]
     frames: Iterator[UInt8[np.ndarray, "height width 3"]]
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
         return self.frames
 
 
+_Picture = Callable[[], np.ndarray]  # H x W x 3 pixels, converted when they are asked for
+
+
 class _Shown(NamedTuple):
-    """One decoded frame: when it appears, for how long (both in seconds), and its H x W x 3 pixels."""
+    """One decoded frame: when it appears, for how long (both in seconds), and its picture."""
 
     start: float
     seconds: float
-    pixels: np.ndarray
+    picture: _Picture
 
 
-_Timed = tuple[float, Iterator[_Shown]]  # frames per second, and the frames
+class _Timed(NamedTuple):
+    """Frames per second, (width, height) and the frames of a file."""
+
+    fps: float
+    size: tuple[int, int]
+    shown: Iterator[_Shown]
 
 
 @contextmanager
-def open_frames(path: PathLike) -> Iterator[FrameStream]:
+def open_frames(
+    source: PathLike | BinaryIO, *, fps: float | None = None, cover: tuple[int, int] | None = None
+) -> Iterator[FrameStream]:
     """Read a file frame by frame, holding a few frames in memory however long it is.
+
+    source: a path, or a file that is open already. fps: another rate than the file's own: the frames nearest to its
+    times; a still image stays one frame. cover: (width, height): frames may be given smaller than they are, their
+    shape kept, as long as they cover this. Skipped and reduced frames cost little more than their decoding.
 
     mp4, mov, mkv, webm and avi; gif, webp and png, animated or not; jpeg and bmp. A still image is one frame at
     DEFAULT_FPS. A variable frame rate becomes its average: a frame is held until the next begins, and dropped where two
@@ -72,35 +91,47 @@ def open_frames(path: PathLike) -> Iterator[FrameStream]:
 
     Raises MediaError when the path is no regular file, is of another kind, is damaged, or has frames beyond MAX_PIXELS.
     """
-    path = Path(path)
+    name = str(source) if isinstance(source, str | os.PathLike) else "the open file"
     with ExitStack() as opened:
-        with _clear_errors(path):
-            _check_regular_file(path)
-            file = opened.enter_context(open(path, "rb"))
-            fps, shown = opened.enter_context(_opener(file.read(32))(file))
-            frames = opened.enter_context(closing(_at_constant_rate(shown, fps)))
+        with _clear_errors(name):
+            file = opened.enter_context(_opened(source)) if isinstance(source, str | os.PathLike) else source
+            own_fps, own_size, shown = opened.enter_context(_opener(file.read(32))(file, cover))
+            pictures = opened.enter_context(closing(_at_constant_rate(shown, own_fps)))
+            frames = _decoded(pictures if fps is None else _resampled(pictures, own_fps, fps))
             first = next(frames, None)
             if first is None:
                 raise MediaError("holds no frame that can be decoded; it may be truncated")
         height, width = first.shape[:2]
-        rest = opened.enter_context(closing(_guarded(path, frames)))
-        yield FrameStream(width=width, height=height, fps=fps, frames=chain([first], rest))
+        rest = opened.enter_context(closing(_guarded(name, frames)))
+        yield FrameStream(
+            width=width,
+            height=height,
+            fps=fps or own_fps,
+            own_fps=own_fps,
+            own_size=own_size,
+            frames=chain([first], rest),
+        )
+
+
+def _opened(path: PathLike) -> BinaryIO:
+    _check_regular_file(Path(path))
+    return open(path, "rb")
 
 
 @contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
+def _clear_errors(name: str) -> Iterator[None]:
     """Decoders meet hostile bytes with any exception at all; callers meet MediaError alone."""
     try:
         yield
     except MediaError as error:
-        raise MediaError(f"{path} {error}") from error
+        raise MediaError(f"{name} {error}") from error
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise MediaError(f"{path} cannot be read ({reason}); check that it is complete and not damaged") from error
+        raise MediaError(f"{name} cannot be read ({reason}); check that it is complete and not damaged") from error
 
 
-def _guarded(path: Path, frames: Iterator[np.ndarray]) -> Generator[np.ndarray, None, None]:
-    with _clear_errors(path):
+def _guarded(name: str, frames: Iterator[np.ndarray]) -> Generator[np.ndarray, None, None]:
+    with _clear_errors(name):
         yield from frames
 
 
@@ -131,19 +162,41 @@ def _fps(starts: list[float], tick: float, told: float = 0.0) -> float:
     return average
 
 
-def _at_constant_rate(shown: Iterator[_Shown], fps: float) -> Generator[np.ndarray, None, None]:
+def _at_constant_rate(shown: Iterator[_Shown], fps: float) -> Generator[_Picture, None, None]:
     """Each frame from the multiple of 1/fps nearest to its start, until the next: a constant rate passes unchanged."""
     emitted, last = 0, None
     for frame in shown:
         if last is None:
             last, origin = frame, frame.start
         while emitted < math.floor((frame.start - origin) * fps + 0.5):
-            yield last.pixels
+            yield last.picture
             emitted += 1
         last = frame
     if last is not None:
         end = last.start - origin + max(1 / fps, min(last.seconds, LONGEST_REST))
-        yield from repeat(last.pixels, max(1, math.ceil(end * fps - 0.5)) - emitted)
+        yield from repeat(last.picture, max(1, math.ceil(end * fps - 0.5)) - emitted)
+
+
+def _resampled(pictures: Iterator[_Picture], fps: float, wanted: float) -> Iterator[_Picture]:
+    """Of pictures at one rate, those nearest to the times of another. A single one stays single."""
+    first, second = next(pictures, None), next(pictures, None)
+    if first is None or second is None:
+        yield from filter(None, [first])
+        return
+    emitted = 0
+    for number, picture in enumerate(chain([first, second], pictures)):
+        while math.floor(emitted * fps / wanted + 0.5) <= number:
+            yield picture
+            emitted += 1
+
+
+def _decoded(pictures: Iterator[_Picture]) -> Iterator[np.ndarray]:
+    """Pixels of each; a picture that is held is converted once."""
+    held, pixels = None, None
+    for picture in pictures:
+        if pixels is None or picture is not held:
+            held, pixels = picture, picture()
+        yield pixels
 
 
 _BT709, _UNSPECIFIED = 1, 2  # FFmpeg's numbers for the kinds of YUV
@@ -156,14 +209,15 @@ _DEMUXER_OPTIONS = {
 
 
 @contextmanager
-def _open_video(file: BinaryIO, demuxer: str) -> Iterator[_Timed]:
+def _open_video(file: BinaryIO, cover: tuple[int, int] | None, demuxer: str) -> Iterator[_Timed]:
     with _demuxed(file, demuxer) as (container, stream):
         packets = (packet for packet in container.demux(stream) if packet.size and packet.pts is not None)
         starts = [float(packet.pts * stream.time_base) for packet in packets]
         fps = _fps(starts, float(stream.time_base), told=float(stream.average_rate or 0))
     with _demuxed(file, demuxer) as (container, stream):
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-        yield fps, _video_frames(container, stream, fps)
+        size = stream.codec_context.width, stream.codec_context.height
+        yield _Timed(fps, size, _video_frames(container, stream, fps, cover))
 
 
 @contextmanager
@@ -180,19 +234,34 @@ def _demuxed(file: BinaryIO, demuxer: str) -> Iterator[tuple[Any, Any]]:
         yield container, stream
 
 
-def _video_frames(container: Any, stream: Any, fps: float) -> Iterator[_Shown]:
+def _video_frames(container: Any, stream: Any, fps: float, cover: tuple[int, int] | None) -> Iterator[_Shown]:
     from av.video.reformatter import VideoReformatter
 
     width, height = stream.codec_context.width, stream.codec_context.height
-    convert = partial(VideoReformatter().reformat, width=width, height=height, interpolation=SWSCALE_FLAGS)
     kept = _kept_part(width, height, container.metadata.get("comment", ""))
+    if kept != (slice(height), slice(width)):
+        cover = None  # the padding of our own writer is a whole pixel of the whole picture
+    reformat = partial(VideoReformatter().reformat, interpolation=SWSCALE_FLAGS)
     start = 0.0
     for frame in container.decode(stream):
-        pixels = _video_pixels(frame, convert)[kept]
+        turns = round(frame.rotation / 90)
+        size = _size_to_cover(width, height, cover if turns % 2 == 0 or cover is None else cover[::-1])
+        convert = partial(reformat, width=size[0], height=size[1])
         start = frame.time if frame.time is not None else start
         seconds = float(frame.duration * frame.time_base) if frame.duration else 1 / fps
-        yield _Shown(start, seconds, np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90))))
+        yield _Shown(start, seconds, partial(_turned_pixels, frame, convert, kept, turns))
         start += seconds
+
+
+def _size_to_cover(width: int, height: int, cover: tuple[int, int] | None) -> tuple[int, int]:
+    if cover is None:
+        return width, height
+    scale = min(1.0, max(cover[0] / width, cover[1] / height))
+    return round(width * scale), round(height * scale)
+
+
+def _turned_pixels(frame: Any, convert: Callable[..., Any], kept: tuple[slice, slice], turns: int) -> np.ndarray:
+    return np.ascontiguousarray(np.rot90(_video_pixels(frame, convert)[kept], turns))
 
 
 def _kept_part(width: int, height: int, comment: str) -> tuple[slice, slice]:
@@ -220,19 +289,22 @@ _TICK = {"GIF": 0.01, "WEBP": 0.001, "PNG": 1e-6}  # what can be animated, and t
 
 
 @contextmanager
-def _open_image(file: BinaryIO, name: str) -> Iterator[_Timed]:
+def _open_image(file: BinaryIO, cover: tuple[int, int] | None, name: str) -> Iterator[_Timed]:
     file.seek(0)
     with Image.open(file, formats=[name]) as image:
-        _check_pixels(*image.size)
+        size = image.size
+        _check_pixels(*size)
         indices = range(int(getattr(image, "default_image", False)), getattr(image, "n_frames", 1))
+        if cover is not None:
+            image.draft("RGB", (max(cover),) * 2)  # a jpeg is decoded at an eighth, a quarter or half, if that covers
         if name not in _TICK or len(indices) < 2:
-            yield DEFAULT_FPS, iter([_Shown(0.0, 1 / DEFAULT_FPS, _image_pixels(image))])
+            yield _Timed(DEFAULT_FPS, size, iter([_Shown(0.0, 1 / DEFAULT_FPS, partial(_image_pixels, image))]))
             return
         if len(indices) * image.width * image.height > MAX_ANIMATION_PIXELS:
             raise MediaError(f"has {len(indices)} frames of {image.width}x{image.height}; convert it to mp4 first")
         seconds = [_seconds_shown(image, index) for index in indices]
         fps = _fps(list(accumulate(seconds[:-1], initial=0.0)), _TICK[name])
-        yield fps, _image_frames(image, indices, seconds)
+        yield _Timed(fps, size, _image_frames(image, indices, seconds))
 
 
 def _seconds_shown(image: Image.Image, index: int) -> float:
@@ -244,7 +316,8 @@ def _seconds_shown(image: Image.Image, index: int) -> float:
 def _image_frames(image: Image.Image, indices: range, seconds: list[float]) -> Iterator[_Shown]:
     for index, start, shown in zip(indices, accumulate(seconds, initial=0.0), seconds, strict=False):
         image.seek(index)
-        yield _Shown(start, shown, _image_pixels(image))
+        pixels = _image_pixels(image)  # now, before the image moves on
+        yield _Shown(start, shown, partial(np.asarray, pixels))
 
 
 def _image_pixels(image: Image.Image) -> np.ndarray:
@@ -256,7 +329,7 @@ def _image_pixels(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-_Opener = Callable[[BinaryIO], AbstractContextManager[_Timed]]
+_Opener = Callable[[BinaryIO, tuple[int, int] | None], AbstractContextManager[_Timed]]
 _MAGIC: list[tuple[int, bytes, _Opener | None]] = [
     # HEIF and AVIF pictures live in the boxes of an mp4, but their tiles are not frames.
     *((4, b"ftyp" + brand, None) for brand in (b"avi", b"hei", b"hev", b"mif", b"msf")),
