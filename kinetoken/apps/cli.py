@@ -21,6 +21,7 @@ COMMANDS = {
     "caption": "say what a clip shows",
     "reconstruct": "send a video through the tokenizer and back, and measure what was lost",
     "render": "write clips of toybox, the built-in world, with captions and descriptions",
+    "data": "make shards and tokens of your own clips, to train on",
     "train": "train a tokenizer or a network, or go on training one",
     "evaluate": "measure a model: adherence, tasks, captions, reconstruction, gravity; or the judge itself",
     "doctor": "check that this machine can generate and learn",

@@ -16,6 +16,9 @@ from tyro.conf import Positional
 from kinetoken.apps.sheets import save_sheet
 from kinetoken.clip import Clip
 from kinetoken.config import from_flat, to_flat
+from kinetoken.data.clip_batches import PreparedClips
+from kinetoken.data.clip_tokens import TOKENIZER, token_shards, tokens_card
+from kinetoken.data.tar_shards import TarShards
 from kinetoken.data.token_shards import ShardBatches, TokenShard
 from kinetoken.data.toybox_clips import VALIDATION_SEEDS, ClipShape, ToyboxClips
 from kinetoken.data.toybox_tokens import tokenize_toybox, toybox_codec
@@ -26,6 +29,7 @@ from kinetoken.recipes.network import ClipShare, NetworkRecipe
 from kinetoken.recipes.tokenizer import TokenizerRecipe
 from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, collapse_warning
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+from kinetoken.training.batches import Batches
 from kinetoken.training.checkpoint import load_weights, save_weights
 from kinetoken.training.loop import TrainingResult, train
 from kinetoken.transformer import Transformer, TransformerConfig
@@ -41,11 +45,17 @@ PROMPTS = (
 
 
 def train_tokenizer(
-    recipe: TokenizerRecipe, run: Path, *, start: Path | None = None, seconds: float | None = None
+    recipe: TokenizerRecipe,
+    run: Path,
+    *,
+    data: Path | None = None,
+    start: Path | None = None,
+    seconds: float | None = None,
 ) -> TrainingResult:
-    """Train, then write the averaged weights to run/model. start: a tokenizer's folder to set out from, instead of
-    random weights; its shape counts, not the recipe's."""
+    """Train, then write the averaged weights to run/model. data: shards of prepared clips, instead of toybox. start: a
+    tokenizer's folder to set out from, instead of random weights; its shape counts, not the recipe's."""
     torch.manual_seed(recipe.training.seed)
+    batches, shown = _tokenizer_batches(recipe, data)
     tokenizer = VideoTokenizer(recipe.tokenizer) if start is None else load_tokenizer(start).train()
 
     def flops(batch: ClipBatch) -> float:
@@ -53,9 +63,7 @@ def train_tokenizer(
         return 3 * clips * tokenizer.flops(GridShape.of_clip(length, height, width, tokenizer.config.cell))
 
     def sheet(objective: nn.Module, step: int, folder: Path) -> None:
-        source = (
-            ToyboxClips(batch_clips=6, shapes=(ClipShape(frames=9),), seed=VALIDATION_SEEDS // 2**32).batch(0).frames
-        )
+        source = shown.batch(0).frames
         codes = tokenizer.encode(source.to(tokenizer.device).float() / 127.5 - 1)
         _, frames, height, width, _ = source.shape
         pairs = []
@@ -68,9 +76,7 @@ def train_tokenizer(
         ReconstructionObjective(
             tokenizer, square_weight=recipe.square_weight, variation_weight=recipe.variation_weight
         ),
-        ToyboxClips(
-            batch_clips=recipe.batch_clips, shapes=recipe.shapes, actors=recipe.actors, seed=recipe.training.seed
-        ),
+        batches,
         recipe.training,
         run,
         clips_per_step=lambda batch: len(batch.frames),
@@ -85,34 +91,45 @@ def train_tokenizer(
     return result
 
 
+def _tokenizer_batches(recipe: TokenizerRecipe, data: Path | None) -> tuple[Batches, Batches]:
+    """What is trained on, and what sample sheets show."""
+    seed = recipe.training.seed
+    if data is not None:
+        shown = (ClipShape(frames=min(9, max(shape.frames for shape in recipe.shapes))),)
+        return (
+            PreparedClips(TarShards(data), batch_clips=recipe.batch_clips, shapes=recipe.shapes, seed=seed),
+            PreparedClips(TarShards(data), batch_clips=6, shapes=shown, seed=seed),
+        )
+    return (
+        ToyboxClips(batch_clips=recipe.batch_clips, shapes=recipe.shapes, actors=recipe.actors, seed=seed),
+        ToyboxClips(batch_clips=6, shapes=(ClipShape(frames=9),), seed=VALIDATION_SEEDS // 2**32),
+    )
+
+
 def train_network(
     recipe: NetworkRecipe,
     tokenizer_folder: Path,
     run: Path,
     *,
+    data: Path | None = None,
     start: str | None = None,
     seconds: float | None = None,
     on_tokenized: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingResult:
     """Tokenize toybox into run/tokens unless that is done, train, then write the whole model to run/model.
 
-    start: a model to set out from, instead of random weights; its network's shape and words count, not the recipe's.
+    data: tokens of prepared clips, instead of toybox; the tokenizer must be the one that made them. start: a model to set out from, instead of random weights; its network's shape and words count, not the recipe's.
     on_tokenized(done, total) is told how many clips are tokenized.
 
     Raises: ValueError if the model that it starts from has another number of codes.
     """
     tokenizer = load_tokenizer(tokenizer_folder)
-    network, codec = _fresh_network(recipe, tokenizer) if start is None else _begun_network(start, tokenizer)
-    shards = _shards(tokenizer, run / "tokens", recipe.data, on_tokenized)
-    shards += [replace(shards[0], layers=excerpt.layers, side=excerpt.side) for excerpt in recipe.excerpts]
-    first = recipe.data[0].shape
-    config = ModelConfig(
-        tokenizer=tokenizer.config,
-        network=network.config,
-        frames=first.frames,
-        width=first.width,
-        height=first.height,
-    )
+    network, codec = _fresh_network(recipe, tokenizer, data) if start is None else _begun_network(start, tokenizer)
+    if data is None:
+        tokens = _toybox_tokens(recipe, _shards(tokenizer, run / "tokens", recipe.data, on_tokenized))
+    else:
+        tokens = _own_tokens(recipe, data, codec, network.config.words)
+    config = ModelConfig(tokenizer=tokenizer.config, network=network.config, **tokens.shape)
 
     def flops(batch: CanvasBatch) -> float:
         shape = GridShape(time=batch.grid.shape[1], rows=batch.grid.shape[2], columns=batch.grid.shape[3])
@@ -121,15 +138,15 @@ def train_network(
     def sheet(objective: nn.Module, step: int, folder: Path) -> None:
         generator = Generator(config, tokenizer, codec, network, str(next(network.parameters()).device))
         save_sheet(
-            [generator.generate(prompt, seed=seed) for prompt in PROMPTS for seed in range(2)],
+            [generator.generate(prompt, seed=seed) for prompt in tokens.prompts for seed in range(2)],
             folder / f"step-{step:06d}.png",
         )
 
     result = train(
         MaskedObjective(network, recipe.masking),
         ShardBatches(
-            shards,
-            turns=_turns([share.turns for share in recipe.data] + [excerpt.turns for excerpt in recipe.excerpts]),
+            tokens.shards,
+            turns=_turns(tokens.turns),
             codec=codec,
             vocabulary=network.config.vocabulary,
             batch_clips=recipe.batch_clips,
@@ -150,8 +167,62 @@ def train_network(
     return result
 
 
-def _fresh_network(recipe: NetworkRecipe, tokenizer: VideoTokenizer) -> tuple[Transformer, TextCodec]:
-    codec, quantizer = toybox_codec(recipe.text_ids), tokenizer.config.quantizer
+@dataclass(frozen=True, kw_only=True)
+class _Tokens:
+    """turns: of each shard in a round of steps; prompts: of sample sheets; shape: frames, width, height and fps."""
+
+    shards: list[TokenShard]
+    turns: list[int]
+    prompts: Sequence[str]
+    shape: dict[str, Any]
+
+
+def _toybox_tokens(recipe: NetworkRecipe, shards: list[TokenShard]) -> _Tokens:
+    excerpts = [replace(shards[0], layers=excerpt.layers, side=excerpt.side) for excerpt in recipe.excerpts]
+    turns = [share.turns for share in recipe.data] + [excerpt.turns for excerpt in recipe.excerpts]
+    first = recipe.data[0].shape
+    shape = {"frames": first.frames, "width": first.width, "height": first.height}
+    return _Tokens(shards=shards + excerpts, turns=turns, prompts=PROMPTS, shape=shape)
+
+
+def _own_tokens(recipe: NetworkRecipe, folder: Path, codec: TextCodec, words: int) -> _Tokens:
+    """The recipe's turns for whole clips, and its excerpts where they fit, of every shard of clips; one turn for every
+    shard of pictures."""
+    shards, card = token_shards(folder), tokens_card(folder)
+    whole = sum(share.turns for share in recipe.data)
+    turns = [whole if shard.codes.shape[1] > 1 else 1 for shard in shards]
+    excerpts, excerpt_turns = [], []
+    for shard in shards:
+        _, time, rows, columns = shard.codes.shape
+        for excerpt in recipe.excerpts if time > 1 else ():
+            if excerpt.layers <= time and (excerpt.side or 1) <= min(rows, columns):
+                excerpts.append(replace(shard, layers=excerpt.layers, side=excerpt.side))
+                excerpt_turns.append(excerpt.turns)
+    told = shards[0].captions
+    prompts = [min(told[k], key=len) for k in sorted({len(told) * k // len(PROMPTS) for k in range(len(PROMPTS))})]
+    shape = {name: getattr(card.config, name) for name in ("frames", "width", "height")} | {"fps": card.fps}
+    return _Tokens(
+        shards=shards + excerpts,
+        turns=turns + excerpt_turns,
+        prompts=[_shortened(prompt, codec, words) for prompt in prompts],
+        shape=shape,
+    )
+
+
+def _shortened(prompt: str, codec: TextCodec, words: int) -> str:
+    ids = codec.encode(prompt)
+    return prompt if len(ids) <= words else codec.decode(ids[: words // 2])
+
+
+def _fresh_network(
+    recipe: NetworkRecipe, tokenizer: VideoTokenizer, data: Path | None
+) -> tuple[Transformer, TextCodec]:
+    if data is None:
+        codec = toybox_codec(recipe.text_ids)
+    else:
+        told = (text for shard in token_shards(data) for texts in shard.captions for text in texts)
+        codec = TextCodec.train(told, recipe.text_ids)
+    quantizer = tokenizer.config.quantizer
     config = TransformerConfig(
         text_codes=codec.size,
         visual_codes=quantizer.codes,
@@ -233,8 +304,11 @@ class Command:
     bundled name will do). Their shape counts, not the recipe's."""
     recipe: Literal["debug", "small", "base"] = "small"
     """debug: seconds, to see that all runs. small: a laptop. base: a GPU or several."""
+    data: Path | None = None
+    """Your own clips instead of toybox: for a tokenizer what kinetoken data prepare wrote, for a network what kinetoken
+    data tokenize wrote."""
     tokenizer: Path | None = None
-    """For a network: the run of its tokenizer."""
+    """For a network: the run of its tokenizer. With --data it is known."""
     steps: int | None = None
     """Steps in all, instead of the recipe's. A run that is finished goes on if this is more than it has done."""
     batch_clips: int | None = None
@@ -255,16 +329,30 @@ class Command:
         recipe = self._changed(getattr(import_module(f"kinetoken.recipes.{self.what}"), self.recipe)())
         if self.what == "tokenizer":
             start = None if self.start is None else Path(self.start)
-            result = train_tokenizer(recipe, self.run, start=start, seconds=seconds)
+            result = train_tokenizer(recipe, self.run, data=self.data, start=start, seconds=seconds)
         else:
-            if self.tokenizer is None:
-                raise ValueError("a network speaks a tokenizer's codes: name its run with --tokenizer")
             result = train_network(
-                recipe, self.tokenizer, self.run, start=self.start, seconds=seconds, on_tokenized=_tell_tokenized
+                recipe,
+                self._network_tokenizer(),
+                self.run,
+                data=self.data,
+                start=self.start,
+                seconds=seconds,
+                on_tokenized=_tell_tokenized,
             )
         if result.leads:
             state = "finished" if result.finished else "saved; the same command goes on"
             print(f"{self.run}: step {result.step}, {state}; weights in {self.run / 'model'}")
+
+    def _network_tokenizer(self) -> Path:
+        if (self.tokenizer is None) == (self.data is None):
+            raise ValueError(
+                "a network speaks a tokenizer's codes: name its run with --tokenizer, or tokens with --data"
+            )
+        if self.tokenizer is not None:
+            return self.tokenizer
+        tokens_card(self.data)
+        return self.data / TOKENIZER
 
     def _changed(self, recipe: Any) -> Any:
         training = {"total_steps": self.steps, "device": self.device, "compile": self.compile}

@@ -41,7 +41,9 @@ class Source:
 
     def pictures(self) -> list[Path]:
         """Of a folder, its pictures in order of their numbers."""
-        return sorted(_pictures(self.path), key=lambda path: ([int(n) for n in re.findall(r"\d+", path.stem)], path.name))
+        return sorted(
+            _pictures(self.path), key=lambda path: ([int(n) for n in re.findall(r"\d+", path.stem)], path.name)
+        )
 
     @cached_property
     def bytes(self) -> int:
@@ -82,6 +84,10 @@ class DataSet:
 
     def __iter__(self) -> Iterator[Source]:
         return (self._told(path, texts) for path, texts in self._places())
+
+    def path_of(self, name: str) -> Path:
+        """Where the source of this name is."""
+        return self._root / name
 
     @property
     def _is_list(self) -> bool:

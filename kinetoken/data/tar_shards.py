@@ -196,9 +196,12 @@ def write_places(folder: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredClip:
+    """second: where in the source it begins."""
+
     clip: Clip
     captions: tuple[str, ...]
     source: str
+    second: float
 
 
 @dataclass(frozen=True)
@@ -230,11 +233,7 @@ class TarShards:
     def __getitem__(self, number: int) -> StoredClip:
         told, media = self._members(number)
         clip = Clip(frames=Clip.read(io.BytesIO(media)).frames, fps=told["fps"])  # a file rounds its rate
-        return StoredClip(clip=clip, captions=tuple(told["captions"]), source=told["source"])
-
-    def captions(self, number: int) -> tuple[str, ...]:
-        """Without decoding the clip."""
-        return tuple(self._members(number)[0]["captions"])
+        return StoredClip(clip=clip, captions=tuple(told["captions"]), source=told["source"], second=told["second"])
 
     def _members(self, number: int) -> tuple[dict[str, Any], bytes]:
         shard, start, end, *_ = (int(value) for value in self.places[number])

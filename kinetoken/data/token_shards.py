@@ -118,12 +118,13 @@ class ShardBatches:
         window: int = 16,
     ) -> None:
         """turns: the index of the shard that each step of a round reads. batch_clips: of the first shard; of the others
-        as many clips as make no more codes. words: longest row of text."""
+        as many clips as make no more codes, or all that they have. words: longest row of text."""
+        if len(shards[0]) < batch_clips:
+            found = f"found {len(shards[0])} in {shards[0].folder}"
+            raise ValueError(f"a batch has {batch_clips} clips, {found}: tokenize more, or take smaller batches")
         cells = [shard.codes[0].size for shard in shards]
-        self.batch_clips = [max(1, batch_clips * cells[0] // size) for size in cells]
-        for shard, needed in zip(shards, self.batch_clips, strict=True):
-            if len(shard) < needed:
-                raise ValueError(f"a batch has {needed} clips, found {len(shard)} in {shard.folder}: tokenize more")
+        fitting = [max(1, batch_clips * cells[0] // size) for size in cells]
+        self.batch_clips = [min(most, len(shard)) for most, shard in zip(fitting, shards, strict=True)]
         self.shards, self.turns, self.codec, self.vocabulary = list(shards), list(turns), codec, vocabulary
         self.words, self.captioning = words, captioning
         self.seed, self.window = seed, window
