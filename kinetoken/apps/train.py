@@ -63,7 +63,7 @@ def train_tokenizer(
         return 3 * clips * tokenizer.flops(GridShape.of_clip(length, height, width, tokenizer.config.cell))
 
     def sheet(objective: nn.Module, step: int, folder: Path) -> None:
-        source = shown.batch(0).frames
+        source = shown.batch(0, 0, 1).frames
         codes = tokenizer.encode(source.to(tokenizer.device).float() / 127.5 - 1)
         _, frames, height, width, _ = source.shape
         pairs = []
@@ -118,7 +118,8 @@ def train_network(
 ) -> TrainingResult:
     """Tokenize toybox into run/tokens unless that is done, train, then write the whole model to run/model.
 
-    data: tokens of prepared clips, instead of toybox; the tokenizer must be the one that made them. start: a model to set out from, instead of random weights; its network's shape and words count, not the recipe's.
+    data: tokens of prepared clips, instead of toybox; the tokenizer must be the one that made them.
+    start: a model to set out from, instead of random weights; its network's shape and words count, not the recipe's.
     on_tokenized(done, total) is told how many clips are tokenized.
 
     Raises: ValueError if the model that it starts from has another number of codes.
@@ -345,14 +346,14 @@ class Command:
             print(f"{self.run}: step {result.step}, {state}; weights in {self.run / 'model'}")
 
     def _network_tokenizer(self) -> Path:
-        if (self.tokenizer is None) == (self.data is None):
-            raise ValueError(
-                "a network speaks a tokenizer's codes: name its run with --tokenizer, or tokens with --data"
-            )
-        if self.tokenizer is not None:
-            return self.tokenizer
-        tokens_card(self.data)
-        return self.data / TOKENIZER
+        if self.data is not None and self.tokenizer is None:
+            tokens_card(self.data)
+            return self.data / TOKENIZER
+        if self.tokenizer is None:
+            raise ValueError("a network speaks a tokenizer's codes: name its run with --tokenizer, or tokens by --data")
+        if self.data is not None:
+            raise ValueError("--data brings the tokenizer that made its tokens: leave --tokenizer out")
+        return self.tokenizer
 
     def _changed(self, recipe: Any) -> Any:
         training = {"total_steps": self.steps, "device": self.device, "compile": self.compile}

@@ -1,4 +1,4 @@
-"""Captions that people keep beside their clips: tables of `file, caption`, text files of the same name, or file names."""
+"""Captions that people keep beside their clips: tables of `file, caption`, text files of the same name, file names."""
 
 import csv
 import json

@@ -15,9 +15,9 @@ from kinetoken.tokenizer.losses import ClipBatch
 
 class PreparedClips:
     """Endless batches: every step has one shape, in turn. Each shape goes through the clips that are long enough for it
-    in an order of its own for every epoch, and each clip gives a stretch and a window of its picture, drawn anew every
-    time; or, where windows where most happens are wanted, two of them. Batches of windows have as many more clips as keep
-    the number of pixels.
+    in an order of its own for every epoch. A clip gives a stretch and a window of its picture, drawn anew every time,
+    and of that, if the shape has a crop, the two windows where most happens. Batches of crops have as many more clips
+    as keep the number of pixels.
 
     Raises ValueError when no clip is as long as a shape.
     """
@@ -33,16 +33,12 @@ class PreparedClips:
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> ClipBatch:
         shape, visit = self.shapes[step % len(self.shapes)], step // len(self.shapes)
-        count, windows = self.batch_clips, 1
+        turn, count, windows = step % len(self.shapes), self.batch_clips, 1
         if shape.crop is not None:
             count, windows = count * shape.height * shape.width // shape.crop**2 // 2, 2
         places = range(visit * count, (visit + 1) * count)[rank::world]
-        turn = step % len(self.shapes)
-        return ClipBatch(
-            frames=torch.from_numpy(
-                np.stack([clip for place in places for clip in self._windows(turn, place, shape, windows)])
-            )
-        )
+        clips = [clip for place in places for clip in self._windows(turn, place, shape, windows)]
+        return ClipBatch(frames=torch.from_numpy(np.stack(clips)))
 
     def _windows(
         self, turn: int, place: int, shape: ClipShape, count: int

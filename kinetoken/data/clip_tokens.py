@@ -26,7 +26,7 @@ TOKENS, TOKENIZER = "tokens.json", "tokenizer"
 CLIPS_AT_ONCE = 8
 
 Plan = Int[np.ndarray, "windows 3"]
-"""Of each window: the clip, its first frame, and which of the clip's crops it is; 0 is as much of the picture as fits."""
+"""Of each window: the clip, its first frame, and which of the clip's crops it is; 0 is all of the picture that fits."""
 
 
 @dataclass(frozen=True, kw_only=True)

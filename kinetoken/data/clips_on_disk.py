@@ -66,8 +66,8 @@ class PrepareConfig:
 
 
 def prepare(data: DataSet, folder: Path, config: PrepareConfig, *, workers: int) -> Iterator[Record | None]:
-    """Write the shards of what is not in them yet, yielding for each source, in order, its record, or None if it was done
-    before.
+    """Write the shards of what is not in them yet, yielding for each source, in order, its record, or None if it was
+    done before.
 
     workers: processes that read; with 0, this one does. Raises ValueError when the folder has shards of other settings,
     and as `DataSet` does.
@@ -229,14 +229,20 @@ def _stored(writer: ShardWriter, source: Source, reading: _Reading, seen: set[st
             placed.append(writer.add(about, source.captions, found.path))
             seen.add(about["sha256"])
         found.path.unlink()
-    shape = {"fps": reading.fps, "height": reading.height, "width": reading.width, "seconds": reading.seconds}
-    record = Record(**_about(source), **shape, clips=tuple(placed), dropped=tuple(dropped))
+    record = Record(
+        source=source.name,
+        bytes=source.bytes,
+        captions=source.captions,
+        origin=source.origin,
+        fps=reading.fps,
+        height=reading.height,
+        width=reading.width,
+        seconds=reading.seconds,
+        clips=tuple(placed),
+        dropped=tuple(dropped),
+    )
     writer.commit(record)
     return record
-
-
-def _about(source: Source) -> dict[str, Any]:
-    return {"source": source.name, "bytes": source.bytes, "captions": source.captions, "origin": source.origin}
 
 
 def _in_order(tasks: Iterable[_Task], workers: int) -> Generator[tuple[_Task, _Reading | None], None, None]:

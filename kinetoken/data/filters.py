@@ -63,8 +63,8 @@ def check_can_cut() -> None:
 
 
 class _CutDetector:
-    """PySceneDetect's ContentDetector, with its usual threshold: a jump of hue, saturation and brightness. Scenes may be
-    as short as a frame here; what is too short is dropped with that reason."""
+    """PySceneDetect's ContentDetector, with its usual threshold: a jump of hue, saturation and brightness. Scenes may
+    be as short as a frame here; what is too short is dropped with that reason."""
 
     def __init__(self, fps: float) -> None:
         import cv2

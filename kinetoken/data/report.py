@@ -135,7 +135,8 @@ def _loss(path: Path, stored: StoredClip, config: PrepareConfig) -> str:
     shown = max(number for number in kept if number < len(second) / 2 or number == 0)
     box, share = _kept_box(width, height, config)
     told = (
-        f"<b>{width}×{height} at {fps:.4g} fps</b> becomes <b>{config.width}×{config.height} at {config.fps:g} fps</b>: "
+        f"<b>{width}×{height} at {fps:.4g} fps</b> becomes "
+        f"<b>{config.width}×{config.height} at {config.fps:g} fps</b>: "
         f"{min(1.0, config.width * config.height / (width * height * share)):.1%} of the pixels in the frame, "
         f"{share:.0%} of the picture, {min(1.0, config.fps / fps):.0%} of the frames"
     )
