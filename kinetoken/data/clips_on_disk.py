@@ -19,6 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -156,11 +157,14 @@ def _read(task: _Task) -> _Reading:
 
 
 def _read_source(task: _Task, reading: _Reading) -> None:
-    config, fitted = task.config, _frames(task, reading)
-    for first, frames in stretches(fitted, longest=config.longest, fps=config.fps, cuts=config.cuts):
+    config, frames_read = task.config, _frames(task, reading)
+    beginning = list(islice(frames_read, 2))
+    shortest = 1 if len(beginning) == 1 else config.shortest  # a single frame is a picture
+    whole = chain(beginning, frames_read)
+    for first, frames in stretches(whole, longest=config.longest, fps=config.fps, cuts=config.cuts):
         second, seconds = round(first / config.fps, 3), round(len(frames) / config.fps, 3)
         reading.seconds = second + seconds
-        if reason := reason_to_drop(frames, config.shortest):
+        if reason := reason_to_drop(frames, shortest):
             reading.dropped.append(Dropped(reason=reason, second=second, seconds=seconds))
         else:
             reading.found.append(_spooled(frames, second, task, len(reading.found)))

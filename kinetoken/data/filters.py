@@ -1,5 +1,6 @@
 """Where a video is cut, and which clips are not worth keeping."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from importlib.util import find_spec
@@ -24,7 +25,7 @@ class Reason(StrEnum):
 
 def reason_to_drop(frames: UInt8[np.ndarray, "frames height width 3"], shortest: int) -> Reason | None:
     """Of a clip that should have `shortest` frames at least. One frame is a picture: it may stand still."""
-    if 1 < len(frames) < shortest:
+    if len(frames) < shortest:
         return Reason.TOO_SHORT
     if not any((frame.max(axis=-1) >= DARK).mean() >= SHARE for frame in frames):
         return Reason.BLACK
@@ -43,12 +44,10 @@ def stretches(
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "frames height width 3"]]]:
     """(number of the first frame, frames) of every stretch between cuts, in pieces of `longest` frames; never more than
     one piece is in memory. cuts: find them with PySceneDetect; if not, the whole is one stretch."""
-    is_cut = _CutDetector(fps) if cuts else lambda frame: False
     piece: list[np.ndarray] = []
     first = 0
-    for number, frame in enumerate(frames):
-        cut = is_cut(frame)
-        if piece and (cut or len(piece) == longest):
+    for number, (begins, frame) in enumerate(_beginnings(frames, fps) if cuts else ((False, f) for f in frames)):
+        if piece and (begins or len(piece) == longest):
             yield first, np.stack(piece)
             piece, first = [], number
         piece.append(frame)
@@ -62,19 +61,22 @@ def check_can_cut() -> None:
         raise ValueError("splitting at cuts needs PySceneDetect: pip install 'kinetoken[data]', or give --no-cuts")
 
 
-class _CutDetector:
-    """PySceneDetect's ContentDetector, with its usual threshold: a jump of hue, saturation and brightness. Scenes may
-    be as short as a frame here; what is too short is dropped with that reason."""
+def _beginnings(frames: Iterable[np.ndarray], fps: float) -> Iterator[tuple[bool, np.ndarray]]:
+    """Each frame, and whether a scene begins with it.
 
-    def __init__(self, fps: float) -> None:
-        import cv2
-        from scenedetect import ContentDetector, FrameTimecode
+    PySceneDetect's AdaptiveDetector, with its usual thresholds: a jump of hue, saturation and brightness that is three
+    times those around it, for at a low rate a fast pan jumps with every frame. It looks two frames ahead.
+    """
+    import cv2
+    from scenedetect import AdaptiveDetector, FrameTimecode
 
-        cv2.setNumThreads(1)  # the cores have work: each reads a file of its own
-        self._detector, self._number = ContentDetector(min_scene_len=0), 0
-        self._timecode = lambda number: FrameTimecode(number, fps)
-
-    def __call__(self, frame: UInt8[np.ndarray, "height width 3"]) -> bool:
-        self._number += 1
+    cv2.setNumThreads(1)  # the cores have work: each reads a file of its own
+    detector = AdaptiveDetector(min_scene_len=1)
+    waiting: deque[np.ndarray] = deque()
+    for number, frame in enumerate(frames):
         blue_first = np.ascontiguousarray(frame[..., ::-1])
-        return bool(self._detector.process_frame(self._timecode(self._number), blue_first))
+        cut = bool(detector.process_frame(FrameTimecode(number, fps), blue_first))
+        waiting.append(frame)
+        if len(waiting) > detector.window_width:
+            yield cut, waiting.popleft()
+    yield from ((False, frame) for frame in waiting)
