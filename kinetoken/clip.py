@@ -13,10 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
+from io import BufferedIOBase
 from itertools import islice
 from numbers import Real
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -46,7 +47,7 @@ class Clip:
         object.__setattr__(self, "fps", _checked_fps(self.fps))
 
     @classmethod
-    def read(cls, path: PathLike | BinaryIO, *, max_frames: int | None = None) -> "Clip":
+    def read(cls, path: PathLike | BufferedIOBase, *, max_frames: int | None = None) -> "Clip":
         """Read a video, an animation or a still image, at most `max_frames` frames of it. path: or an open file.
 
         Raises MediaError as `open_frames` does, and when the frames would take more than MAX_CLIP_BYTES.

@@ -13,9 +13,10 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from io import BufferedIOBase
 from itertools import accumulate, chain, repeat
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -76,7 +77,7 @@ class _Timed(NamedTuple):
 
 @contextmanager
 def open_frames(
-    source: PathLike | BinaryIO, *, fps: float | None = None, cover: tuple[int, int] | None = None
+    source: PathLike | BufferedIOBase, *, fps: float | None = None, cover: tuple[int, int] | None = None
 ) -> Iterator[FrameStream]:
     """Read a file frame by frame, holding a few frames in memory however long it is.
 
@@ -113,7 +114,7 @@ def open_frames(
         )
 
 
-def _opened(path: PathLike) -> BinaryIO:
+def _opened(path: PathLike) -> BufferedIOBase:
     _check_regular_file(Path(path))
     return open(path, "rb")
 
@@ -209,7 +210,7 @@ _DEMUXER_OPTIONS = {
 
 
 @contextmanager
-def _open_video(file: BinaryIO, cover: tuple[int, int] | None, demuxer: str) -> Iterator[_Timed]:
+def _open_video(file: BufferedIOBase, cover: tuple[int, int] | None, demuxer: str) -> Iterator[_Timed]:
     with _demuxed(file, demuxer) as (container, stream):
         packets = (packet for packet in container.demux(stream) if packet.size and packet.pts is not None)
         starts = [float(packet.pts * stream.time_base) for packet in packets]
@@ -221,7 +222,7 @@ def _open_video(file: BinaryIO, cover: tuple[int, int] | None, demuxer: str) -> 
 
 
 @contextmanager
-def _demuxed(file: BinaryIO, demuxer: str) -> Iterator[tuple[Any, Any]]:
+def _demuxed(file: BufferedIOBase, demuxer: str) -> Iterator[tuple[Any, Any]]:
     """An open container and its main video stream."""
     import av
 
@@ -289,7 +290,7 @@ _TICK = {"GIF": 0.01, "WEBP": 0.001, "PNG": 1e-6}  # what can be animated, and t
 
 
 @contextmanager
-def _open_image(file: BinaryIO, cover: tuple[int, int] | None, name: str) -> Iterator[_Timed]:
+def _open_image(file: BufferedIOBase, cover: tuple[int, int] | None, name: str) -> Iterator[_Timed]:
     file.seek(0)
     with Image.open(file, formats=[name]) as image:
         size = image.size
@@ -329,7 +330,7 @@ def _image_pixels(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-_Opener = Callable[[BinaryIO, tuple[int, int] | None], AbstractContextManager[_Timed]]
+_Opener = Callable[[BufferedIOBase, tuple[int, int] | None], AbstractContextManager[_Timed]]
 _MAGIC: list[tuple[int, bytes, _Opener | None]] = [
     # HEIF and AVIF pictures live in the boxes of an mp4, but their tiles are not frames.
     *((4, b"ftyp" + brand, None) for brand in (b"avi", b"hei", b"hev", b"mif", b"msf")),

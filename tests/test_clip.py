@@ -718,3 +718,36 @@ def test_names_that_other_programs_would_interpret(tmp_path, name, monkeypatch):
 def test_importing_the_module_opens_neither_the_network_nor_the_decoders():
     code = "import sys, kinetoken.clip; print(any(name in sys.modules for name in ('torch', 'av')))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_frames_at_another_rate_are_the_nearest_ones(tmp_path: Path) -> None:
+    pixels = np.zeros((24, 8, 8, 3), np.uint8) + np.arange(24, dtype=np.uint8)[:, None, None, None] * 10
+    path = Clip(frames=pixels, fps=24.0).save(tmp_path / "clip.webp")
+    for fps, wanted in ((8.0, range(0, 24, 3)), (10.0, [0, 2, 5, 7, 10, 12, 14, 17, 19, 22])):
+        with open_frames(path, fps=fps) as stream:
+            assert stream.fps == fps and round(stream.own_fps) == 24
+            assert [int(frame[0, 0, 0]) // 10 for frame in stream] == list(wanted)
+    with open_frames(path, fps=48.0) as stream:
+        assert len(list(stream)) in (47, 48)
+    image = Clip(frames=pixels[5:6], fps=1.0).save(tmp_path / "image.png")
+    with open_frames(image, fps=60.0) as stream:
+        assert len(list(stream)) == 1
+
+
+def test_frames_may_be_decoded_smaller_but_cover_what_is_asked(tmp_path: Path) -> None:
+    ramp = np.broadcast_to(np.linspace(0, 255, 128, dtype=np.uint8)[None, None, :, None], (6, 64, 128, 3))
+    path = Clip(frames=np.ascontiguousarray(ramp), fps=8.0).save(tmp_path / "clip.mp4")
+    with open_frames(path, cover=(20, 20)) as stream:
+        frames = list(stream)
+        assert (stream.width, stream.height, stream.own_size) == (40, 20, (128, 64)) and len(frames) == 6
+    wanted = Clip(frames=np.ascontiguousarray(ramp), fps=8.0).resize(40, 20).frames
+    assert np.abs(np.stack(frames).astype(int) - wanted).mean() < 3
+    with open_frames(path, cover=(500, 20)) as stream:
+        assert (stream.width, stream.height) == (128, 64)
+
+
+def test_an_open_file_is_read_like_a_path(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    path = Clip(frames=pixels, fps=8.0).save(tmp_path / "clip.webp")
+    with path.open("rb") as file:
+        assert (Clip.read(file).frames == pixels).all()
