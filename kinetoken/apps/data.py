@@ -159,7 +159,7 @@ class Tokenize:
         from kinetoken.apps.train import load_tokenizer
         from kinetoken.generator import BUNDLED, Generator, best_device
 
-        if (BUNDLED / self.tokenizer).is_dir():
+        if self.tokenizer in {folder.name for folder in BUNDLED.iterdir()}:
             return Generator.from_pretrained(self.tokenizer, device=self.device).tokenizer
         return load_tokenizer(Path(self.tokenizer)).to(best_device(self.device))
 

@@ -25,7 +25,7 @@ from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 TOKENS, TOKENIZER = "tokens.json", "tokenizer"
 CLIPS_AT_ONCE = 8
 
-Plan = Int[np.ndarray, "windows 3"]
+Plan = Int[np.ndarray, "_ 3"]
 """Of each window: the clip, its first frame, and which of the clip's crops it is; 0 is all of the picture that fits."""
 
 

@@ -151,9 +151,11 @@ class ShardWriter:
                 path.unlink()
         if last is not None:
             with shard_path(self.folder, last.shard).open("r+b") as tar:
-                tar.truncate(last.end)
                 tar.seek(last.end)
-                tar.write(_TRAILER)
+                if tar.read() != _TRAILER:
+                    tar.truncate(last.end)
+                    tar.seek(last.end)
+                    tar.write(_TRAILER)
 
     def _open_tar(self) -> BinaryIO:
         if self._tar is None:
@@ -181,17 +183,19 @@ class ShardWriter:
 def _cut_torn_line(index: Path) -> None:
     """A process that was killed may have written half of its last line."""
     if index.exists():
-        whole = index.read_bytes().rfind(b"\n") + 1
-        os.truncate(index, whole)
+        content = index.read_bytes()
+        if not content.endswith(b"\n"):
+            os.truncate(index, content.rfind(b"\n") + 1)
 
 
 def write_places(folder: Path) -> None:
-    """Write places.npy, from the index."""
+    """Write places.npy, from the index, unless it is right already."""
     rows = [(c.shard, c.start, c.end, c.frames, c.height, c.width) for record in records(folder) for c in record.clips]
-    temporary = folder / f".{PLACES}"
-    with temporary.open("wb") as file:
-        np.save(file, np.array(rows, np.int64).reshape(-1, 6))
-    temporary.replace(folder / PLACES)
+    content, temporary = io.BytesIO(), folder / f".{PLACES}"
+    np.save(content, np.array(rows, np.int64).reshape(-1, 6))
+    if not (folder / PLACES).exists() or (folder / PLACES).read_bytes() != content.getvalue():
+        temporary.write_bytes(content.getvalue())
+        temporary.replace(folder / PLACES)
 
 
 @dataclass(frozen=True, kw_only=True)
