@@ -3,6 +3,7 @@
 The page is written from the index and the shards, so that it can be written again at any time.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +63,7 @@ class _Counts:
             self.seconds_kept += clip.frames / fps if clip.frames > 1 else 0.0
             self.lengths["picture" if clip.frames == 1 else f"{clip.frames / fps:.0f} s"] += 1
         for text in record.captions if record.clips else ():
-            words = text.lower().split()
+            words = re.findall(r"[\w'-]+", text.lower())
             self.captions += 1
             self.told[len(words)] += 1
             self.words.update(words)
@@ -131,6 +132,8 @@ def _loss(path: Path, stored: StoredClip, config: PrepareConfig) -> str:
         fps, width, height = stream.fps, stream.width, stream.height
         first = round(stored.second * fps)
         second = list(islice(stream, first, first + max(1, min(STRIP_FRAMES, round(fps)))))
+    if not second:
+        raise MediaError(f"{path} is shorter than it was")
     kept = {int(k * fps / config.fps + 0.5): k for k in range(len(stored.clip))}
     shown = max(number for number in kept if number < len(second) / 2 or number == 0)
     box, share = _kept_box(width, height, config)
