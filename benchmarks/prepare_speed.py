@@ -2,8 +2,8 @@
 
 python benchmarks/prepare_speed.py
 
-Seconds of processor time count every process, start and report included; on an idle machine with two cores, half of them
-is the least that a clock can show.
+Seconds of processor time count every process, start and report included; two cores that have nothing else to do need
+half of them at least by the clock.
 """
 
 import resource

@@ -182,7 +182,7 @@ def _resampled(pictures: Iterator[_Picture], fps: float, wanted: float) -> Itera
     """Of pictures at one rate, those nearest to the times of another. A single one stays single."""
     first, second = next(pictures, None), next(pictures, None)
     if first is None or second is None:
-        yield from filter(None, [first])
+        yield from () if first is None else (first,)
         return
     emitted = 0
     for number, picture in enumerate(chain([first, second], pictures)):
@@ -292,7 +292,7 @@ _TICK = {"GIF": 0.01, "WEBP": 0.001, "PNG": 1e-6}  # what can be animated, and t
 @contextmanager
 def _open_image(file: BufferedIOBase, cover: tuple[int, int] | None, name: str) -> Iterator[_Timed]:
     file.seek(0)
-    with Image.open(file, formats=[name]) as image:
+    with Image.open(file, formats=[name]) as image:  # type: ignore[arg-type]  # it reads and seeks: that will do
         size = image.size
         _check_pixels(*size)
         indices = range(int(getattr(image, "default_image", False)), getattr(image, "n_frames", 1))
