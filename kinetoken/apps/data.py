@@ -12,7 +12,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 from kinetoken.apps.options import parsed_frames, parsed_size, progress
 
 if TYPE_CHECKING:
-    from kinetoken.data.clips_on_disk import PrepareConfig
+    from kinetoken.data.clip_reading import PrepareConfig
     from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 
 
@@ -77,7 +77,7 @@ class Prepare:
         self._tell(fresh, total)
 
     def _config(self) -> "PrepareConfig":
-        from kinetoken.data.clips_on_disk import PrepareConfig
+        from kinetoken.data.clip_reading import PrepareConfig
 
         width, height = parsed_size(self.size)
         return PrepareConfig(

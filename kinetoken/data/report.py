@@ -16,7 +16,8 @@ from string import Template
 import numpy as np
 
 from kinetoken.clip import MediaError, open_frames
-from kinetoken.data.clips_on_disk import PrepareConfig, settings
+from kinetoken.data.clip_reading import PrepareConfig
+from kinetoken.data.clips_on_disk import settings
 from kinetoken.data.filters import Reason
 from kinetoken.data.report_pictures import animation, photo, pixels
 from kinetoken.data.sources import DataSet

@@ -6,8 +6,9 @@ import torch
 
 from kinetoken.clip import Clip
 from kinetoken.data.clip_batches import PreparedClips
+from kinetoken.data.clip_reading import PrepareConfig
 from kinetoken.data.clip_tokens import TokensConfig, token_shards, tokenize_clips, tokens_card
-from kinetoken.data.clips_on_disk import PrepareConfig, prepare
+from kinetoken.data.clips_on_disk import prepare
 from kinetoken.data.sources import DataSet
 from kinetoken.data.tar_shards import TarShards
 from kinetoken.data.token_shards import ShardBatches

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from kinetoken.clip import Clip
-from kinetoken.data import clips_on_disk
-from kinetoken.data.clips_on_disk import PrepareConfig, prepare
+from kinetoken.data import reading_pool
+from kinetoken.data.clip_reading import PrepareConfig, read
+from kinetoken.data.clips_on_disk import prepare
 from kinetoken.data.filters import Reason
 from kinetoken.data.sources import DataSet
 from kinetoken.data.tar_shards import Record, TarShards, records
 from tests.data.clips import moving, write_mixed
 
 CONFIG = PrepareConfig(fps=8.0, width=16, height=16, cuts=False, shortest=4, longest=6, clips_per_shard=2)
-_read = clips_on_disk._read
 
 
 def _prepared(source: Path, shards: Path, config: PrepareConfig = CONFIG, workers: int = 0) -> list[Record | None]:
@@ -142,12 +142,12 @@ def test_rates_sizes_and_folders_of_pictures(tmp_path: Path) -> None:
 def _read_or_die(task: Any) -> Any:
     if task.source.name == "good.mp4":
         os._exit(1)
-    return _read(task)
+    return read(task)
 
 
 def test_a_file_that_kills_its_process_is_corrupt(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And processes give the shards that one process gives, but for the clip of that file."""
-    monkeypatch.setattr(clips_on_disk, "_read", _read_or_die)
+    monkeypatch.setattr(reading_pool, "read", _read_or_die)
     found = {record.source: record for record in _prepared(mixed, tmp_path / "many", workers=1) if record}
     assert [part.detail for part in found["good.mp4"].dropped] == ["its decoder crashed"]
     monkeypatch.undo()
@@ -155,3 +155,10 @@ def test_a_file_that_kills_its_process_is_corrupt(mixed: Path, tmp_path: Path, m
     alone = {record.source: record for record in _prepared(mixed, tmp_path / "one") if record}
     assert found.keys() == alone.keys()
     assert all(found[name] == alone[name] for name in found if name != "good.mp4")
+
+
+def test_what_is_listed_twice_is_read_once(mixed: Path, tmp_path: Path) -> None:
+    (mixed / "list.txt").write_text("good.mp4\npicture.png\ngood.mp4\ngone.mp4\n")
+    found = _prepared(mixed / "list.txt", tmp_path / "shards")
+    assert [None if record is None else len(record.clips) for record in found] == [1, 1, None, 0]
+    assert found[3] is not None and "does not exist" in found[3].dropped[0].detail
