@@ -291,6 +291,7 @@ class Command:
     kinetoken train tokenizer --recipe small --run runs/tokenizer
     kinetoken train network --recipe small --tokenizer runs/tokenizer --run runs/network
     kinetoken generate "a red ball bounces" --model runs/network/model
+    kinetoken train network --data tokens/ --from toybox --run runs/mine
 
     Ctrl-C saves and stops; the same command goes on. Metrics are in RUN/metrics.jsonl, pictures in RUN/samples, weights
     in RUN/model. Under torchrun the work is shared.
