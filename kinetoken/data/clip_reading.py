@@ -40,7 +40,8 @@ class PrepareConfig:
         if not (4 <= self.width <= 4096 and 4 <= self.height <= 4096):
             raise ValueError(f"the size is 4x4 to 4096x4096, found {self.width}x{self.height}")
         if not 2 <= self.shortest <= self.longest:
-            raise ValueError(f"clips have 2 frames at least; found shortest {self.shortest}, longest {self.longest}")
+            found = f"found {self.shortest} and {self.longest} frames at {self.fps:g} fps"
+            raise ValueError(f"the shortest clip has 2 frames at least and the longest no fewer: {found}")
         if self.clips_per_shard < 1:
             raise ValueError(f"a shard has at least 1 clip, found {self.clips_per_shard}")
 
