@@ -30,9 +30,10 @@ def cosine_schedule(progress: float) -> float:
 
 # Training
 
-EARLY = 0.35
-"""How often more than the schedule's share of canvases is nearly empty. There only the words say what will be seen;
-where a few codes of an object are known, they give its colour away, and nothing is learned of the words."""
+EARLY, EARLIEST = 0.5, 0.12
+"""How often more than the schedule's share of canvases is nearly empty: of a progress below EARLIEST, which is a hundredth
+of the codes. There only the words say what will be seen; where a few codes of an object are known, they give its colour
+away, and nothing is learned of the words."""
 
 
 class CanvasBatch(NamedTuple):
@@ -121,7 +122,7 @@ def _known_cells(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray,
     """Cells as a sampler leaves them (70%: Halton or random order, cut by the cosine schedule); or, of those, also
     whole frames known (10%), a whole tube known (10%), a whole tube unknown (10%). One place at least stays hidden."""
     ranks = (halton_ranks if rng.random() < 0.75 else random_ranks)(shape, rng)
-    progress = 0.2 * rng.random() if rng.random() < EARLY else rng.random()
+    progress = (EARLIEST if rng.random() < EARLY else 1.0) * rng.random()
     known = ranks < int(cosine_schedule(progress) * shape.cells)
     draw = rng.random()
     if draw < 0.10:

@@ -22,17 +22,7 @@ from kinetoken.config import from_flat, to_flat
 from kinetoken.training.batches import Batches, moved, seed_step, stream
 from kinetoken.training.checkpoint import Checkpoint, fill, load_checkpoint, save_checkpoint, trained_tensors
 from kinetoken.training.distributed import Group, join_group
-from kinetoken.training.metrics import (
-    Line,
-    Meter,
-    MetricsWriter,
-    Number,
-    alarm,
-    check_tensorboard,
-    matmul_peak,
-    means,
-    multiplies_in_bfloat16,
-)
+from kinetoken.training.metrics import Line, Meter, MetricsWriter, Number, alarm, check_tensorboard, matmul_peak, means, multiplies_in_bfloat16
 from kinetoken.training.optimizer import Optimizer
 from kinetoken.training.progress import Progress
 from kinetoken.training.schedule import learning_rate_scale
@@ -147,7 +137,8 @@ def train(
     deadline = float("inf") if stop_after_seconds is None else monotonic() + stop_after_seconds
     group, device = join_group(config.device)
     with _Wish() as wish:
-        state = _resumed(objective.to(device), config, run)
+        half = multiplies_in_bfloat16(device) if config.bfloat16 is None else config.bfloat16
+        state = _resumed(objective.to(device), config, run, half)
         last = config.total_steps if stop_after_steps is None else state.step + stop_after_steps
         trainer = _Trainer(state, batches, config, group, device, clips_per_step, flops_per_step)
         trainer.run_until(
@@ -178,7 +169,7 @@ class _State:
     seconds: float = 0.0
 
 
-def _resumed(objective: nn.Module, config: TrainingConfig, run: Path) -> _State:
+def _resumed(objective: nn.Module, config: TrainingConfig, run: Path, half: bool) -> _State:
     """The state a run was left in, or a new one."""
     optimizer = Optimizer(
         objective,
@@ -186,6 +177,7 @@ def _resumed(objective: nn.Module, config: TrainingConfig, run: Path) -> _State:
         adam_learning_rate=config.adam_learning_rate,
         weight_decay=config.weight_decay,
         use_muon=config.optimizer == "muon",
+        bfloat16=half,
     )
     state = _State(objective=objective, optimizer=optimizer, average=WeightAverage(objective, config.ema_decay))
     if (saved := load_checkpoint(run)) is not None:
@@ -212,7 +204,7 @@ class _Trainer:
     ) -> None:
         self.state, self.batches, self.config, self.group, self.device = state, batches, config, group, device
         self.clips_per_step, self.flops_per_step = clips_per_step, flops_per_step
-        self.half = multiplies_in_bfloat16(device) if config.bfloat16 is None else config.bfloat16
+        self.half = state.optimizer.bfloat16
         kind = torch.bfloat16 if self.half else torch.float32
         self.peak = 0.0 if flops_per_step is None else matmul_peak(device, kind) * group.world
         self.meter, self.line, self.scale = Meter(), Line(), 1.0

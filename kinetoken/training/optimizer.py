@@ -30,24 +30,25 @@ _POLYNOMIALS = [
 COEFFICIENTS = [(a / _GUARD, b / _GUARD**3, c / _GUARD**5) for a, b, c in _POLYNOMIALS[:-1]] + _POLYNOMIALS[-1:]
 
 
-def orthogonalise(matrices: Float[Tensor, "batch rows columns"]) -> Float[Tensor, "batch rows columns"]:
+def orthogonalise(
+    matrices: Float[Tensor, "batch rows columns"], *, bfloat16: bool = False
+) -> Float[Tensor, "batch rows columns"]:
     """The nearest (semi-)orthogonal matrices: U V^T of each U S V^T. Singular values come out in [0.78, 1.22] if they
     are above 3e-3 of the largest, smaller ones proportionally smaller.
 
     Newton-Schulz on the short side: X <- (a I + b G + c G^2) X with G = X X^T. Before it, X is divided by its Schatten
     8-norm, |G^2|^(1/4), which costs nothing and is much nearer to the largest singular value than the Frobenius norm:
-    that saves one step of five. fp32 on a CPU, where bf16 without instructions of its own is a hundred times slower;
-    bf16 on CUDA.
+    that saves one step of five. bfloat16 is for devices with instructions for it: elsewhere it is a hundred times slower.
     """
     tall = matrices.size(-2) > matrices.size(-1)
     x = matrices.mT if tall else matrices
-    x = x.bfloat16() if x.is_cuda else x.float()
+    x = x.bfloat16() if bfloat16 else x.float()
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-12)
     gram = x @ x.mT
     square = gram @ gram
     norm = _GUARD * torch.linalg.matrix_norm(square, keepdim=True).clamp_min(1e-12) ** 0.25  # of zeros: any will do
     scaled = x / norm, gram / norm**2, square / norm**4
-    x = _directly(*scaled) if x.is_cuda or 2 * x.size(-1) < 3 * x.size(-2) else _through_gram(*scaled)
+    x = _directly(*scaled) if bfloat16 or 2 * x.size(-1) < 3 * x.size(-2) else _through_gram(*scaled)
     return (x.mT if tall else x).to(matrices.dtype)
 
 
@@ -100,12 +101,14 @@ class Optimizer:
         adam_learning_rate: float,
         weight_decay: float = 0.0,
         use_muon: bool = True,
+        bfloat16: bool = False,
     ) -> None:
+        """bfloat16: whether Muon's matrix products are; its state is fp32."""
         muon, adamw = split_parameters(objective)
         if not use_muon:
             muon, adamw = {}, {**muon, **adamw}
         self.learning_rate, self.adam_learning_rate, self.weight_decay = learning_rate, adam_learning_rate, weight_decay
-        self.muon, self.adamw = muon, adamw
+        self.muon, self.adamw, self.bfloat16 = muon, adamw, bfloat16
         self.momentum = {name: torch.zeros_like(weight) for name, weight in muon.items()}
         self.first = {name: torch.zeros_like(weight) for name, weight in adamw.items()}
         self.second = {name: torch.zeros_like(weight) for name, weight in adamw.items()}
@@ -157,7 +160,9 @@ class Optimizer:
         weights = [self.muon[name].detach() for name in names]
         torch._foreach_mul_(weights, 1 - rate * self.weight_decay)
         for where in _same_shape(directions):
-            updates = orthogonalise(torch.stack([directions[i].flatten(1) for i in where]))
+            updates = orthogonalise(
+                torch.stack([directions[i].flatten(1) for i in where]), bfloat16=self.bfloat16
+            )
             size = RMS_OF_ADAM * max(updates.shape[1:]) ** 0.5
             chosen = [weights[i] for i in where]
             steps = [update.view_as(weight) for update, weight in zip(updates, chosen, strict=True)]

@@ -28,6 +28,12 @@ def test_orthogonalise_keeps_singular_vectors_and_makes_their_values_one(shape: 
     assert (found - values.diag()).abs().max() < 2e-3
 
 
+def test_orthogonalise_in_bfloat16_is_near() -> None:
+    given, left, right = matrix(24, 48)
+    values = (left.T @ orthogonalise(given[None], bfloat16=True)[0].double() @ right).diagonal()
+    assert values[:-4].min() > 0.6 and values.max() < 1.4  # of the smallest, rounding leaves less
+
+
 @pytest.mark.parametrize("scale", [1e-12, 1e6])
 def test_orthogonalise_does_not_depend_on_scale_or_company(scale: float) -> None:
     one, other = matrix(24, 48)[0], torch.randn(24, 48, generator=torch.Generator().manual_seed(1))
