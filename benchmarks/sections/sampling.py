@@ -1,0 +1,142 @@
+"""Sampling one clip and a batch, guidance on, text given."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+
+import torch
+
+from benchmarks.autoregression import CausalDecoder, seconds_to_fill
+from benchmarks.matching import cvivit_match, network_match
+from benchmarks.measuring import Measured, alternate, seconds_of, told, told_ratio
+from benchmarks.peer_environment import Peer
+from benchmarks.report import Findings, Table
+from benchmarks.setting import PROMPT, Setting, parameters_of
+from kinetoken.generator import Generator
+from kinetoken.grid import GridShape
+
+PEER, PEER_STEPS = "phenaki-pytorch, 18 steps (its default)", 18
+PLAIN = "one code at a time, keys and values kept (extrapolated)"
+STRETCH, STRETCHES = 16, 5  # codes that are measured of the grid, and at how many places
+
+Measure = Callable[[], float]
+
+
+def measure(setting: Setting) -> Findings:
+    generator, cases = setting.generator, _cases(setting)
+    ours = _our_systems(generator, setting)
+    plain, plain_parameters = _plain(setting)
+    with setting.peer() as peer:
+        frames, peer_parameters = _built(peer, setting)
+        seconds = {
+            case: alternate(
+                {
+                    **{name: partial(make, clips, decoded) for name, make in ours.items()},
+                    PEER: partial(peer.ask, "sample", name=PEER, clips=clips, frames=frames, decoded=decoded),
+                    PLAIN: partial(plain, clips, decoded),
+                },
+                rounds=setting.rounds if clips == 1 else max(1, setting.rounds // 3),
+                warmups=setting.warmups,
+            )
+            for case, (clips, decoded) in cases.items()
+        }
+    parameters = {name: parameters_of(generator.network) for name in ours}
+    parameters |= {PEER: peer_parameters, PLAIN: plain_parameters}
+    reference = next(iter(ours))
+    tables = [_times(seconds, parameters), _ratios(seconds, reference)]
+    return Findings(tables, _notes(setting, generator), {"seconds": seconds})
+
+
+def _cases(setting: Setting) -> dict[str, tuple[int, bool]]:
+    """(how many clips, whether they are decoded)."""
+    pairs = [(count, decoded) for count in (1, setting.batch) for decoded in (False, True)]
+    if setting.quick:
+        pairs = [(1, True), (setting.batch, False)]
+    return {f"{_clips(count)}, {'decoded' if decoded else 'codes only'}": (count, decoded) for count, decoded in pairs}
+
+
+def _clips(count: int) -> str:
+    return "1 clip" if count == 1 else f"{count} clips"
+
+
+def _our_systems(generator: Generator, setting: Setting) -> dict[str, Callable[[int, bool], float]]:
+    """By name, the first one with the model's default steps: seconds for so many clips, decoded or not."""
+    default = generator.config.sampling.steps
+    systems = {f"kinetoken, {default} steps (default)": partial(_seconds, generator, default, False)}
+    if default != PEER_STEPS:
+        systems[f"kinetoken, {PEER_STEPS} steps"] = partial(_seconds, generator, PEER_STEPS, False)
+    if setting.bfloat16:
+        systems[f"kinetoken, {default} steps, bfloat16 (extra)"] = partial(_seconds, generator, default, True)
+    return systems
+
+
+def _seconds(generator: Generator, steps: int, half: bool, clips: int, decoded: bool) -> float:
+    return seconds_of(lambda: make_clips(generator, clips, steps=steps, half=half, decoded=decoded))
+
+
+def make_clips(generator: Generator, clips: int, *, steps: int, half: bool, decoded: bool) -> None:
+    with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
+        for seed in range(clips):
+            for step in generator.stream(PROMPT, seed=seed, steps=steps):
+                last = step
+            if decoded:
+                _ = last.clip
+
+
+def _plain(setting: Setting) -> tuple[Callable[[int, bool], float], int]:
+    """(seconds for so many clips, decoded by our tokenizer or not; parameters)."""
+    generator = setting.generator
+    config = generator.config
+    grid = GridShape.of_clip(config.frames, config.height, config.width, config.tokenizer.cell)
+    decoder = CausalDecoder(config.network, setting.words + grid.cells).eval()
+
+    def seconds(clips: int, decoded: bool) -> float:
+        made = seconds_to_fill(
+            decoder,
+            clips=clips,
+            words=setting.words,
+            cells=grid.cells,
+            guidance=config.sampling.guidance,
+            stretch=STRETCH,
+            stretches=1 if setting.quick else STRETCHES,
+        )
+        codes = torch.randint(config.network.visual_codes, (clips, *grid.sizes))
+        return made + (seconds_of(lambda: generator.tokenizer.decode(codes)) if decoded else 0.0)
+
+    return seconds, parameters_of(decoder)
+
+
+def _built(peer: Peer, setting: Setting) -> tuple[int, int]:
+    """Build the peer's network and C-ViViT of our sizes: (frames of its clips, parameters of its network)."""
+    generator = setting.generator
+    cvivit = cvivit_match(peer, parameters_of(generator.tokenizer), cell=8)
+    target, depth = parameters_of(generator.network), generator.config.network.depth
+    match = network_match(peer, target, depth=depth, words=setting.words, cvivit=cvivit.options)
+    return generator.config.frames, peer.ask("build", name=PEER, kind="maskgit", **match.options)
+
+
+def _times(seconds: dict[str, dict[str, Measured]], parameters: dict[str, int]) -> Table:
+    rows = [
+        [name, f"{count:,}", *(told(measured[name], " s") for measured in seconds.values())]
+        for name, count in parameters.items()
+    ]
+    return Table(("system", "parameters of the network", *seconds), rows, "Seconds")
+
+
+def _ratios(seconds: dict[str, dict[str, Measured]], reference: str) -> Table:
+    others = [name for name in next(iter(seconds.values())) if name != reference]
+    rows = [[name, *(told_ratio(case[name], case[reference]) for case in seconds.values())] for name in others]
+    return Table(("takes as many times the seconds", *seconds), rows, f"Against {reference}")
+
+
+def _notes(setting: Setting, generator: Generator) -> list[str]:
+    guidance = generator.config.sampling.guidance
+    return [
+        f"17 frames of 64x64. Guidance is on everywhere (ours {guidance:g}, theirs 3 by default): two branches. fp32, "
+        "but for the row that says otherwise.",
+        "Of our clips each is made by itself, so that a seed's codes do not depend on its company; phenaki-pytorch "
+        "samples its clips as one batch. Its text encoder is not counted: it is given random embeddings.",
+        f"One code at a time: a causal decoder as deep and as wide as our network over all 1,280 codes, guidance's two "
+        f"branches as one batch. Measured on stretches of {STRETCH} codes at {STRETCHES} places of the grid, spread "
+        "evenly, and extrapolated to all of it.",
+    ]
