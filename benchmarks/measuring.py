@@ -32,6 +32,15 @@ class Spread:
         return "{}{unit} ({}–{})".format(*numbers, unit=unit)
 
 
+def refusing(error: Cannot) -> Callable[..., Any]:
+    """In place of work that already failed while it was prepared."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return refuse
+
+
 Measured = list[float] | str
 """The repetitions of one system, or what keeps it from being measured."""
 
@@ -40,6 +49,11 @@ def number(value: float) -> str:
     """Three digits, never in powers of ten."""
     decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
     return f"{value:.{decimals}f}"
+
+
+def told_count(parameters: int) -> str:
+    """A cell of a table; of what could not be built there is no number."""
+    return f"{parameters:,}" if parameters else NOT_MEASURED
 
 
 def alternate(systems: Mapping[str, Callable[[], float]], *, rounds: int, warmups: int = 1) -> dict[str, Measured]:

@@ -39,10 +39,10 @@ def measure(setting: Setting) -> Findings:
             subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
 
         whole()  # fills the disk's cache
-        commands = [seconds_of(whole) for _ in range(setting.rounds)]
-        runs = [_staged(clip, environment) for _ in range(setting.rounds)]
+        pairs = [(seconds_of(whole), _staged(clip, environment)) for _ in range(setting.rounds)]
         imports = _imports(command, environment)
-    stages = {name: [run[name] for run in runs] for name in STAGES}
+    commands = [command for command, _ in pairs]
+    stages = {name: [stages[name] for _, stages in pairs] for name in STAGES}
     raw = {"command": commands, "stages": stages, "imports": imports}
     return Findings([_stage_table(stages, commands), _import_table(imports)], _notes(), raw)
 
@@ -50,7 +50,7 @@ def measure(setting: Setting) -> Findings:
 def _staged(clip: str, environment: dict[str, str]) -> dict[str, float]:
     """Seconds of every stage of a fresh process."""
     start = time.time()
-    script = [sys.executable, "-m", "benchmarks.sections.cold_stages", clip]
+    script = [sys.executable, "-m", "benchmarks.sections.cold_stages", clip, PROMPT]
     done = subprocess.run(script, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
     end, moments = time.time(), json.loads(done.stdout)
     edges = [start, *moments, end]

@@ -1,7 +1,7 @@
 """The stages of `kinetoken generate` in a process that has just begun. Prints the moment (seconds since 1970) at the
 end of every stage, as JSON.
 
-python -m benchmarks.sections.cold_stages CLIP
+python -m benchmarks.sections.cold_stages CLIP PROMPT
 """
 
 import time
@@ -14,11 +14,10 @@ from importlib import import_module  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 
-def main(clip: str) -> None:
+def main(clip: str, prompt: str) -> None:
     import_module("kinetoken.apps.generate")  # what the command imports at once
     from kinetoken.generator import Generator
 
-    prompt = "a big red ball bounces while a small blue square spins"
     moments.append(time.time())
     generator = Generator.from_pretrained()
     moments.append(time.time())
@@ -35,4 +34,4 @@ def main(clip: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

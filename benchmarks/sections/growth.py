@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.matching import Match, cvivit_match, network_match
+from benchmarks.matching import Match, maskgit_match
 from benchmarks.measuring import Cannot, Spread, number
-from benchmarks.peer_environment import ROOT, Peer
+from benchmarks.peer_environment import ROOT
 from benchmarks.report import Findings, Table
-from benchmarks.setting import Setting, memory_mb, parameters_of
+from benchmarks.setting import Setting, memory_mb
 
 OURS, PEER = "kinetoken", "phenaki-pytorch"
 FRAMES, SIZES = (17, 33, 65, 129, 257), (64, 96, 128, 192)
@@ -24,7 +24,7 @@ Point = dict[str, Any]
 
 def measure(setting: Setting) -> Findings:
     with setting.peer() as peer:
-        match = _match(peer, setting)
+        match = maskgit_match(peer, setting)
     points = {
         "frames": {
             str(frames): _both(setting, match, frames, 64) for frames in (FRAMES[:1] if setting.quick else FRAMES)
@@ -52,8 +52,7 @@ def _our_point(setting: Setting, frames: int, size: int) -> Point:
 
 def _peer_point(setting: Setting, match: Match, frames: int, size: int) -> Point:
     """The same network, with room for as many positions as this clip has."""
-    cvivit = match.options["cvivit"]
-    options = {**match.options, "frames": frames, "size": size, "cvivit": cvivit}
+    options = {**match.options, "frames": frames, "size": size}
     try:
         with setting.peer() as peer:
             peer.ask("limit_memory", megabytes=memory_mb() - SPARED_MB)
@@ -64,13 +63,6 @@ def _peer_point(setting: Setting, match: Match, frames: int, size: int) -> Point
             return {"seconds": seconds, "memory_mb": peer.ask("peak_memory_mb")}
     except Cannot as error:
         return {"cannot": str(error)}
-
-
-def _match(peer: Peer, setting: Setting) -> Match:
-    generator = setting.generator
-    cvivit = cvivit_match(peer, parameters_of(generator.tokenizer), cell=8)
-    target, depth = parameters_of(generator.network), generator.config.network.depth
-    return network_match(peer, target, depth=depth, words=setting.words, cvivit=cvivit.options)
 
 
 def _table(what: str, points: dict[str, dict[str, Point]]) -> Table:

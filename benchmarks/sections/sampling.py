@@ -7,8 +7,8 @@ from functools import partial
 import torch
 
 from benchmarks.autoregression import CausalDecoder, seconds_to_fill
-from benchmarks.matching import cvivit_match, network_match
-from benchmarks.measuring import Measured, alternate, seconds_of, told, told_ratio
+from benchmarks.matching import build_maskgit
+from benchmarks.measuring import Cannot, Measured, alternate, refusing, seconds_of, told, told_count, told_ratio
 from benchmarks.peer_environment import Peer
 from benchmarks.report import Findings, Table
 from benchmarks.setting import PROMPT, Setting, parameters_of
@@ -19,7 +19,8 @@ PEER, PEER_STEPS = "phenaki-pytorch, 18 steps (its default)", 18
 PLAIN = "one code at a time, keys and values kept (extrapolated)"
 STRETCH, STRETCHES = 16, 5  # codes that are measured of the grid, and at how many places
 
-Measure = Callable[[], float]
+Measure = Callable[[int, bool], float]
+"""Seconds for so many clips, decoded or not."""
 
 
 def measure(setting: Setting) -> Findings:
@@ -27,12 +28,12 @@ def measure(setting: Setting) -> Findings:
     ours = _our_systems(generator, setting)
     plain, plain_parameters = _plain(setting)
     with setting.peer() as peer:
-        frames, peer_parameters = _built(peer, setting)
+        theirs, peer_parameters = _peer(peer, setting)
         seconds = {
             case: alternate(
                 {
                     **{name: partial(make, clips, decoded) for name, make in ours.items()},
-                    PEER: partial(peer.ask, "sample", name=PEER, clips=clips, frames=frames, decoded=decoded),
+                    PEER: partial(theirs, clips, decoded),
                     PLAIN: partial(plain, clips, decoded),
                 },
                 rounds=setting.rounds if clips == 1 else max(1, setting.rounds // 3),
@@ -59,8 +60,8 @@ def _clips(count: int) -> str:
     return "1 clip" if count == 1 else f"{count} clips"
 
 
-def _our_systems(generator: Generator, setting: Setting) -> dict[str, Callable[[int, bool], float]]:
-    """By name, the first one with the model's default steps: seconds for so many clips, decoded or not."""
+def _our_systems(generator: Generator, setting: Setting) -> dict[str, Measure]:
+    """The first one has the model's default steps."""
     default = generator.config.sampling.steps
     systems = {f"kinetoken, {default} steps (default)": partial(_seconds, generator, default, False)}
     if default != PEER_STEPS:
@@ -83,8 +84,8 @@ def make_clips(generator: Generator, clips: int, *, steps: int, half: bool, deco
                 _ = last.clip
 
 
-def _plain(setting: Setting) -> tuple[Callable[[int, bool], float], int]:
-    """(seconds for so many clips, decoded by our tokenizer or not; parameters)."""
+def _plain(setting: Setting) -> tuple[Measure, int]:
+    """With its parameters. Our tokenizer decodes."""
     generator = setting.generator
     config = generator.config
     grid = GridShape.of_clip(config.frames, config.height, config.width, config.tokenizer.cell)
@@ -106,18 +107,22 @@ def _plain(setting: Setting) -> tuple[Callable[[int, bool], float], int]:
     return seconds, parameters_of(decoder)
 
 
-def _built(peer: Peer, setting: Setting) -> tuple[int, int]:
-    """Build the peer's network and C-ViViT of our sizes: (frames of its clips, parameters of its network)."""
-    generator = setting.generator
-    cvivit = cvivit_match(peer, parameters_of(generator.tokenizer), cell=8)
-    target, depth = parameters_of(generator.network), generator.config.network.depth
-    match = network_match(peer, target, depth=depth, words=setting.words, cvivit=cvivit.options)
-    return generator.config.frames, peer.ask("build", name=PEER, kind="maskgit", **match.options)
+def _peer(peer: Peer, setting: Setting) -> tuple[Measure, int]:
+    """With its network's parameters."""
+    try:
+        match = build_maskgit(peer, setting, PEER)
+    except Cannot as error:
+        return refusing(error), 0
+
+    def seconds(clips: int, decoded: bool) -> float:
+        return peer.ask("sample", name=PEER, clips=clips, frames=match.options["frames"], decoded=decoded)
+
+    return seconds, match.parameters
 
 
 def _times(seconds: dict[str, dict[str, Measured]], parameters: dict[str, int]) -> Table:
     rows = [
-        [name, f"{count:,}", *(told(measured[name], " s") for measured in seconds.values())]
+        [name, told_count(count), *(told(measured[name], " s") for measured in seconds.values())]
         for name, count in parameters.items()
     ]
     return Table(("system", "parameters of the network", *seconds), rows, "Seconds")

@@ -1,7 +1,7 @@
 """Tokenizers: training step, encoding, decoding; and the PSNR that each has after the same time of training."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import log2
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +11,17 @@ import torch
 from torch import nn
 
 from benchmarks.matching import Match, cvivit_match, magvit2_match
-from benchmarks.measuring import NOT_MEASURED, Cannot, Measured, alternate, seconds_of, told, told_ratio
+from benchmarks.measuring import (
+    NOT_MEASURED,
+    Cannot,
+    Measured,
+    alternate,
+    refusing,
+    seconds_of,
+    told,
+    told_count,
+    told_ratio,
+)
 from benchmarks.peer_environment import Peer
 from benchmarks.report import Findings, Table
 from benchmarks.setting import Setting, parameters_of
@@ -89,13 +99,13 @@ def _systems(setting: Setting, peer: Peer, clips: Path) -> dict[str, System]:
         for name in (ADAMW, MUON, *([HALF] if setting.bfloat16 else []))
     }
     target = systems[MUON].parameters
-    theirs: list[tuple[str, str, int, Match]] = [
-        ("C-ViViT, cells of 4x4x4", "cvivit", 4, cvivit_match(peer, target, cell=4)),
-        ("C-ViViT, cells of 4x8x8", "cvivit", 8, cvivit_match(peer, target, cell=8)),
-        ("magvit2-pytorch, cells of 4x4x4", "magvit2", 4, magvit2_match(peer, target)),
+    theirs: list[tuple[str, str, int, Callable[[], Match]]] = [
+        ("C-ViViT, cells of 4x4x4", "cvivit", 4, lambda: cvivit_match(peer, target, cell=4)),
+        ("C-ViViT, cells of 4x8x8", "cvivit", 8, lambda: cvivit_match(peer, target, cell=8)),
+        ("magvit2-pytorch, cells of 4x4x4", "magvit2", 4, lambda: magvit2_match(peer, target)),
     ]
-    for name, kind, cell, match in theirs:
-        systems[name] = Theirs(peer, name, kind, cell, match, clips, setting)
+    for name, kind, cell, find in theirs:
+        systems[name] = Theirs(peer, name, kind, cell, find, clips, setting)
     return systems
 
 
@@ -163,30 +173,35 @@ class Theirs:
     """A peer's tokenizer, by its process."""
 
     def __init__(
-        self, peer: Peer, name: str, kind: str, cell: int, match: Match, clips: Path, setting: Setting
+        self, peer: Peer, name: str, kind: str, cell: int, find: Callable[[], Match], clips: Path, setting: Setting
     ) -> None:
-        self.peer, self.name, self.parameters = peer, name, match.parameters
+        """find: gives its options. What cannot be built refuses whatever is asked of it."""
+        self.name, self.parameters, self.ask = name, 0, peer.ask
         grid = GridShape.of_clip(FRAMES, SIZE, SIZE, CellSize(frames=4, height=cell, width=cell))
         self.bits_per_pixel = grid.cells * log2(PEER_CODES) / (FRAMES * SIZE * SIZE)
-        self.batch = setting.batch
-        peer.ask("build", name=name, kind=kind, size=SIZE, **match.options)
-        peer.ask("prepare", name=name, clips=str(clips), batch=setting.batch, seconds=60 * setting.minutes)
+        try:
+            match = find()
+            peer.ask("build", name=name, kind=kind, size=SIZE, **match.options)
+            peer.ask("prepare", name=name, clips=str(clips), batch=setting.batch, seconds=60 * setting.minutes)
+            self.parameters = match.parameters
+        except Cannot as error:
+            self.ask = refusing(error)
 
     def step(self) -> float:
-        return self.peer.ask("train_step", name=self.name)
+        return self.ask("train_step", name=self.name)
 
     def encode(self) -> float:
-        return self.peer.ask("encode", name=self.name)
+        return self.ask("encode", name=self.name)
 
     def decode(self) -> float:
-        return self.peer.ask("decode", name=self.name)
+        return self.ask("decode", name=self.name)
 
     def train(self, seconds: float) -> int:
-        return self.peer.ask("train", name=self.name, seconds=seconds)
+        return self.ask("train", name=self.name, seconds=seconds)
 
     def reconstruct(self, clips: Path) -> np.ndarray:
         to = clips.with_name("rebuilt.npy")
-        self.peer.ask("reconstruct", name=self.name, clips=str(clips), to=str(to))
+        self.ask("reconstruct", name=self.name, clips=str(clips), to=str(to))
         return np.load(to)
 
 
@@ -219,7 +234,7 @@ def _speed_row(name: str, system: System, seconds: dict[str, dict[str, Measured]
     megapixels = batch * FRAMES * SIZE * SIZE / 1e6
     return [
         name,
-        f"{system.parameters:,}",
+        told_count(system.parameters),
         f"{system.bits_per_pixel:.3f}",
         told(seconds["step"][name], convert=lambda value: batch / value),
         told(seconds["encode"][name], convert=lambda value: megapixels / value),

@@ -6,8 +6,19 @@ from functools import partial
 
 import torch
 
-from benchmarks.matching import cvivit_match, network_match
-from benchmarks.measuring import NOT_MEASURED, Measured, alternate, flops_of, seconds_of, told, told_ratio
+from benchmarks.matching import build_maskgit
+from benchmarks.measuring import (
+    NOT_MEASURED,
+    Cannot,
+    Measured,
+    alternate,
+    flops_of,
+    refusing,
+    seconds_of,
+    told,
+    told_count,
+    told_ratio,
+)
 from benchmarks.peer_environment import Peer
 from benchmarks.report import Findings, Table
 from benchmarks.setting import CPU, Setting, parameters_of
@@ -35,7 +46,7 @@ class System:
 def measure(setting: Setting) -> Findings:
     with setting.peer() as peer:
         systems = {name: _ours(setting, name) for name in _our_names(setting)}
-        systems[PEER] = _peer(setting, peer, systems[OURS].parameters)
+        systems[PEER] = _peer(setting, peer)
         before = _peaks(setting)
         seconds = alternate(
             {name: system.step for name, system in systems.items()}, rounds=setting.rounds, warmups=setting.warmups
@@ -95,17 +106,15 @@ def random_batch(config: TransformerConfig, grid: GridShape, *, clips: int, word
     )
 
 
-def _peer(setting: Setting, peer: Peer, parameters: int) -> System:
-    depth = setting.generator.config.network.depth
-    cvivit = cvivit_match(peer, parameters_of(setting.generator.tokenizer), cell=8)
-    match = network_match(peer, parameters, depth=depth, words=setting.words, cvivit=cvivit.options)
-    peer.ask("build", name=PEER, kind="maskgit", **match.options)
-    return System(
-        match.parameters,
-        f"320 codes; {setting.words} words by cross-attention",
-        lambda: peer.ask("step", name=PEER, clips=setting.batch, times=STEPS),
-        peer.ask("flops", name=PEER, clips=setting.batch),
-    )
+def _peer(setting: Setting, peer: Peer) -> System:
+    positions = f"320 codes; {setting.words} words by cross-attention"
+    try:
+        parameters = build_maskgit(peer, setting, PEER).parameters
+        flops = peer.ask("flops", name=PEER, clips=setting.batch)
+    except Cannot as error:
+        return System(0, positions, refusing(error), 0.0)
+    step = partial(peer.ask, "step", name=PEER, clips=setting.batch, times=STEPS)
+    return System(parameters, positions, step, flops)
 
 
 def _row(name: str, system: System, seconds: dict[str, Measured], peak: float, batch: int) -> list[str]:
@@ -113,7 +122,7 @@ def _row(name: str, system: System, seconds: dict[str, Measured], peak: float, b
     return [
         name,
         "Muon" if "Muon" in name else "AdamW",
-        f"{system.parameters:,}",
+        told_count(system.parameters),
         system.positions,
         told(times, convert=lambda value: batch / value),
         NOT_MEASURED if isinstance(times, str) else told(times, "%", lambda value: 100 * system.flops / value / peak),
