@@ -34,7 +34,7 @@ def _training(raw: dict[str, Any]) -> Any:
 
 
 def _sampling(raw: dict[str, Any]) -> Any:
-    return _panels({f"{case}, seconds": times for case, times in raw["seconds"].items()}, log=True)
+    return _panels({f"{case}, seconds": times for case, times in raw["seconds"].items()})
 
 
 def _tokenizer(raw: dict[str, Any]) -> Any:
@@ -90,7 +90,7 @@ def _lines(axis: Any, points: dict[str, dict[str, Any]], value: Callable[[dict[s
     axis.grid(alpha=0.3)
 
 
-def _panels(panels: Mapping[str, Mapping[str, Measured]], *, log: bool = False) -> Any:
+def _panels(panels: Mapping[str, Mapping[str, Measured]]) -> Any:
     """Bars of medians, with lines from the least to the most, one panel for each figure."""
     import matplotlib.pyplot as plt
 
@@ -99,8 +99,6 @@ def _panels(panels: Mapping[str, Mapping[str, Measured]], *, log: bool = False) 
     for axis, (title, systems) in zip(axes[:, 0], panels.items(), strict=True):
         _bars(axis, systems)
         axis.set_title(title, loc="left", fontsize=10)
-        if log:
-            axis.set_xscale("log")
     figure.tight_layout()
     return figure
 

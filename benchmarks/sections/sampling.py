@@ -141,7 +141,7 @@ def _notes(setting: Setting, generator: Generator) -> list[str]:
         "but for the row that says otherwise.",
         "Of our clips each is made by itself, so that a seed's codes do not depend on its company; phenaki-pytorch "
         "samples its clips as one batch. Its text encoder is not counted: it is given random embeddings.",
-        f"One code at a time: a causal decoder as deep and as wide as our network over all 1,280 codes, guidance's two "
-        f"branches as one batch. Measured on stretches of {STRETCH} codes at {STRETCHES} places of the grid, spread "
-        "evenly, and extrapolated to all of it.",
+        "One code at a time: a causal decoder as deep and as wide as our network over all codes of the grid, with the "
+        f"two branches of guidance as one batch. Measured on stretches of {STRETCH} codes at {STRETCHES} places, spread "
+        "evenly, and extrapolated to the grid.",
     ]

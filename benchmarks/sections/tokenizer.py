@@ -121,7 +121,7 @@ class Ours:
         )
         self.optimizer = Optimizer(
             self.objective,
-            learning_rate=recipe.training.learning_rate if muon else recipe.training.adam_learning_rate,
+            learning_rate=recipe.training.learning_rate,
             adam_learning_rate=recipe.training.adam_learning_rate,
             weight_decay=recipe.training.weight_decay,
             use_muon=muon,
