@@ -142,6 +142,6 @@ def _notes(setting: Setting, generator: Generator) -> list[str]:
         "Of our clips each is made by itself, so that a seed's codes do not depend on its company; phenaki-pytorch "
         "samples its clips as one batch. Its text encoder is not counted: it is given random embeddings.",
         "One code at a time: a causal decoder as deep and as wide as our network over all codes of the grid, with the "
-        f"two branches of guidance as one batch. Measured on stretches of {STRETCH} codes at {STRETCHES} places, spread "
+        f"two branches of guidance as one batch. Timed on stretches of {STRETCH} codes at {STRETCHES} places, spread "
         "evenly, and extrapolated to the grid.",
     ]
