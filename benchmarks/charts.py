@@ -86,7 +86,8 @@ def _lines(axis: Any, points: dict[str, dict[str, Any]], value: Callable[[dict[s
     sizes = [int(size) for size in points]
     axis.set(xscale="log", yscale="log")
     axis.set_xticks(sizes, [str(size) for size in sizes])
-    axis.minorticks_off()
+    axis.xaxis.minorticks_off()
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.grid(alpha=0.3)
 
 
