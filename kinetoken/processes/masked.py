@@ -31,9 +31,9 @@ def cosine_schedule(progress: float) -> float:
 # Training
 
 EARLY, EARLIEST = 0.5, 0.12
-"""How often more than the schedule's share of canvases is nearly empty: of a progress below EARLIEST, which is a hundredth
-of the codes. There only the words say what will be seen; where a few codes of an object are known, they give its colour
-away, and nothing is learned of the words."""
+"""How often more than the schedule's share of canvases is nearly empty: of a progress below EARLIEST, which is a
+hundredth of the codes. There only the words say what will be seen; where a few codes of an object are known, they give
+its colour away, and nothing is learned of the words."""
 
 
 class CanvasBatch(NamedTuple):

@@ -22,7 +22,17 @@ from kinetoken.config import from_flat, to_flat
 from kinetoken.training.batches import Batches, moved, seed_step, stream
 from kinetoken.training.checkpoint import Checkpoint, fill, load_checkpoint, save_checkpoint, trained_tensors
 from kinetoken.training.distributed import Group, join_group
-from kinetoken.training.metrics import Line, Meter, MetricsWriter, Number, alarm, check_tensorboard, matmul_peak, means, multiplies_in_bfloat16
+from kinetoken.training.metrics import (
+    Line,
+    Meter,
+    MetricsWriter,
+    Number,
+    alarm,
+    check_tensorboard,
+    matmul_peak,
+    means,
+    multiplies_in_bfloat16,
+)
 from kinetoken.training.optimizer import Optimizer
 from kinetoken.training.progress import Progress
 from kinetoken.training.schedule import learning_rate_scale

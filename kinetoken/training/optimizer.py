@@ -38,7 +38,8 @@ def orthogonalise(
 
     Newton-Schulz on the short side: X <- (a I + b G + c G^2) X with G = X X^T. Before it, X is divided by its Schatten
     8-norm, |G^2|^(1/4), which costs nothing and is much nearer to the largest singular value than the Frobenius norm:
-    that saves one step of five. bfloat16 is for devices with instructions for it: elsewhere it is a hundred times slower.
+    that saves one step of five. bfloat16 is for devices with instructions for it: elsewhere it is a hundred times
+    slower.
     """
     tall = matrices.size(-2) > matrices.size(-1)
     x = matrices.mT if tall else matrices
@@ -160,9 +161,7 @@ class Optimizer:
         weights = [self.muon[name].detach() for name in names]
         torch._foreach_mul_(weights, 1 - rate * self.weight_decay)
         for where in _same_shape(directions):
-            updates = orthogonalise(
-                torch.stack([directions[i].flatten(1) for i in where]), bfloat16=self.bfloat16
-            )
+            updates = orthogonalise(torch.stack([directions[i].flatten(1) for i in where]), bfloat16=self.bfloat16)
             size = RMS_OF_ADAM * max(updates.shape[1:]) ** 0.5
             chosen = [weights[i] for i in where]
             steps = [update.view_as(weight) for update, weight in zip(updates, chosen, strict=True)]
