@@ -77,7 +77,8 @@ class Command:
 
                 total = count * len(JOBS)
             records = list(progress(self._records(count), self.what, total=total))
-            figures = summary(records) | {"split": "held-out", "first_seed": FIRST_SEED}
+            split = "train, seeds never trained on" if self.what == "gravity" else "held-out"
+            figures = summary(records) | {"split": split, "first_seed": FIRST_SEED}
         print(json.dumps({"measurement": self.what, "model": self.model, "actors": self.actors} | figures, indent=2))
         if self.output is not None:
             self._write(figures, records)

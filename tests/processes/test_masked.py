@@ -95,9 +95,9 @@ def test_samples_follow_the_models_distribution() -> None:
     assert (found - wanted).abs().max() < 0.008  # about four standard deviations
 
 
-@given(unknown=st.integers(1, 3000), steps=st.integers(1, 64))
-def test_every_step_fills_something_and_the_last_fills_the_rest(unknown: int, steps: int) -> None:
-    targets = _targets(unknown, steps)
+@given(unknown=st.integers(1, 3000), steps=st.integers(1, 64), exponent=st.floats(1, 10))
+def test_every_step_fills_something_and_the_last_fills_the_rest(unknown: int, steps: int, exponent: float) -> None:
+    targets = _targets(unknown, SamplingConfig(steps=steps, exponent=exponent))
     assert targets[-1] == unknown and len(targets) <= steps
     assert all(after > before for before, after in zip([0, *targets], targets, strict=False))
 
