@@ -91,14 +91,19 @@ def test_a_signal_saves_and_a_resume_goes_on(tmp_path: Path, whole: Path, kind: 
 
 
 def test_the_second_ctrl_c_quits_at_once(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born deaf to it
+
     class Impatient(ToyBatches):
         def batch(self, step: int, rank: int, world: int) -> ToyBatch:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
             return super().batch(step, rank, world)
 
-    with pytest.raises(KeyboardInterrupt):
-        train(Toy(), Impatient(), toy_config(), tmp_path, clips_per_step=8)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(Toy(), Impatient(), toy_config(), tmp_path, clips_per_step=8)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_data_workers_survive_a_ctrl_c_of_the_whole_terminal(tmp_path: Path) -> None:
@@ -178,7 +183,7 @@ def test_a_sample_that_fails_costs_no_training(tmp_path: Path) -> None:
 
 
 def test_a_line_says_how_fast_and_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "matmul_peak", lambda device: 1e12)
+    monkeypatch.setattr(loop, "matmul_peak", lambda device, kind: 1e12)
     result = train_toy(tmp_path, log_every=10, flops_per_step=lambda batch: 1e3 * len(batch.vectors))
     assert [step for step, _ in losses(tmp_path)] == [10, 20]
     names = {"step", "loss", "error", "detour_loss", "gradient_norm", "learning_rate"}

@@ -56,7 +56,15 @@ class ToyBatches:
 
 
 def toy_config(**changes: object) -> TrainingConfig:
-    values = {"total_steps": 20, "warmup_steps": 3, "log_every": 1, "data_workers": 0, "device": "cpu"} | changes
+    values = {
+        "total_steps": 20,
+        "warmup_steps": 3,
+        "log_every": 1,
+        "data_workers": 0,
+        "device": "cpu",
+        "bfloat16": False,
+    }
+    values |= changes
     return TrainingConfig(**values)  # type: ignore[arg-type]
 
 
