@@ -1,7 +1,9 @@
 """Group: this process among those that train together. One process is a group of one."""
 
 import atexit
+import gc
 import os
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,5 +59,14 @@ def join_group(wanted_device: str | None) -> tuple[Group, torch.device]:
         torch.cuda.set_device(device)
     if group.world > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        atexit.register(dist.destroy_process_group)
+        atexit.register(_leave_group)
     return group, device
+
+
+def _leave_group() -> None:
+    """After what still holds the group's threads, and all together: one that leaves while another works may abort. One
+    that fails does not wait for the others, who may be waiting for it."""
+    gc.collect()
+    if not hasattr(sys, "last_value"):
+        dist.barrier()
+    dist.destroy_process_group()
