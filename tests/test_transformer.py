@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kinetoken.transformer import Transformer, TransformerConfig, rotate
+from kinetoken.transformer import Transformer, TransformerConfig, attend, rotate
 
 CONFIG = TransformerConfig(text_codes=300, visual_codes=50, levels=(5, 10), depth=2)
 
@@ -108,3 +108,12 @@ def test_training_goes_on_after_sampling_the_same_shape(network: Transformer) ->
     words, cells = network.train()(text, grid)
     (words.sum() + cells.sum()).backward()
     assert network.embedding.weight.grad is not None
+
+
+def test_attention_by_its_definition_is_that_of_the_kernel() -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 4, 9, 32)
+    plain = attend(query, key, value)
+    half = attend(query.bfloat16(), key.bfloat16(), value.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), plain, rtol=0.02, atol=0.02)

@@ -109,7 +109,8 @@ def _summary_writer(run: Path, resumed_step: int) -> Any:
 @cache
 def multiplies_in_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions for it. A CPU without them would be a hundred times slower than in fp32."""
-    return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
+    on_cpu = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # torch has no public name for it
+    return device.type == "cuda" or (device.type == "cpu" and on_cpu())
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 2048, tries: int = 3) -> float:
