@@ -20,7 +20,7 @@ from kinetoken.draft import Draft, Work
 from kinetoken.editing import Editing
 from kinetoken.grid import GridShape
 from kinetoken.long_video import Stretch, stretches, windows
-from kinetoken.loops import LoopPlan, closed, loops, on_a_circle
+from kinetoken.loops import LoopPlan, closed, loops
 from kinetoken.processes.masked import SamplingConfig, Step, fill_grid, fill_text
 from kinetoken.tasks import captioning, closing, completion, first_codes, imagining
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
@@ -309,8 +309,8 @@ class Generator(Editing):
 
     def _past(self, clip: Clip, plan: LoopPlan) -> Int[Tensor, "1 layers rows columns"]:
         """Ids of what stays of a clip that becomes a loop."""
-        codes = self.tokenizer.encode_clip(on_a_circle(clip, self.config.tokenizer.cell))
-        kept = _pad_to_patches(codes[1 : 1 + plan.layers - plan.anew], self.config.network.patch)
+        codes = self.tokenizer.encode_clip(clip, loop=True)
+        kept = _pad_to_patches(codes[: plan.layers - plan.anew], self.config.network.patch)
         return kept[None].to(self.device) + self.config.network.vocabulary.text_end
 
     def edit(

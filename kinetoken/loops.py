@@ -6,7 +6,7 @@ from math import ceil
 import numpy as np
 
 from kinetoken.clip import Clip
-from kinetoken.grid import CellSize, layers_of_loop, picked, stretched
+from kinetoken.grid import CellSize, layers_of_loop, picked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +38,6 @@ class LoopPlan:
         shown = picked(len(clip), layers * cell.frames)
         kept = int(np.searchsorted(shown, (layers - anew) * cell.frames))
         return cls(layers=layers, anew=anew, kept=kept)
-
-
-def on_a_circle(clip: Clip, cell: CellSize) -> Clip:
-    """The frames of the circle's whole layers, after one that stands alone: encoded, its layers are those of the circle
-    and one before.
-
-    What comes before the first frame is yet to be made. It is encoded as stillness, which says nothing: looking back
-    around the circle would tell the network of the very end that is to be replaced.
-    """
-    turn = layers_of_loop(len(clip), cell) * cell.frames
-    frames = clip.frames[stretched(len(clip), turn)]
-    return Clip(frames=np.concatenate((frames[:1], frames)), fps=clip.fps)
 
 
 def closed(source: Clip, made: Clip, *, kept: int) -> Clip:

@@ -23,8 +23,9 @@ class TransformerConfig:
     width_per_layer: 40, deeper and thinner than nanochat's 64: with hours and not weeks of processor time, more clips
     seen count for more than more weights (Hoffmann et al. 2022), and depth is what binds attributes to objects.
     halvings: how often rows and columns are halved on the way to the transformer; a patch of 2^halvings codes square is
-    one position. levels: the radices of a code's digits, lowest first, if codes have any (FSQ's have): codes that share
-    a digit then share what is learned about it.
+    one position. near_blocks: of convolutions, at each resolution above the transformer's, before it and after it.
+    levels: the radices of a code's digits, lowest first, if codes have any (FSQ's have): codes that share a digit then
+    share what is learned about it.
     """
 
     text_codes: int
@@ -34,6 +35,7 @@ class TransformerConfig:
     width_per_layer: int = 40
     head_width: int = 32
     halvings: int = 2
+    near_blocks: int = 2
     words: int = 48
 
     def __post_init__(self) -> None:
@@ -43,6 +45,8 @@ class TransformerConfig:
             )
         if not 0 <= self.halvings <= 5:
             raise ValueError(f"halvings lie in [0, 5], found {self.halvings}")
+        if self.near_blocks < 1:
+            raise ValueError(f"near_blocks must be at least 1, found {self.near_blocks}")
         if self.levels and prod(self.levels) != self.visual_codes:
             raise ValueError(f"{self.visual_codes} codes have no digits of radices {self.levels}")
 
@@ -102,13 +106,13 @@ class Transformer(nn.Module):
         vocabulary, widths = config.vocabulary, (*config.near_widths, config.width)
         self.embedding = nn.Embedding(vocabulary.size, widths[0])
         self.word_in = nn.Linear(widths[0], config.width)
-        self.near_in = nn.ModuleList(NearBlock(width) for width in config.near_widths)
+        self.near_in = nn.ModuleList(NearBlocks(width, config.near_blocks) for width in config.near_widths)
         self.narrow = nn.ModuleList(nn.Linear(4 * fine, coarse) for fine, coarse in pairwise(widths))
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
         self.norm = RMSNorm(config.width)
         self.word_out = nn.Linear(config.width, vocabulary.text_end)
         self.widen = nn.ModuleList(nn.Linear(coarse, 4 * fine) for fine, coarse in pairwise(widths))
-        self.near_out = nn.ModuleList(NearBlock(width) for width in config.near_widths)
+        self.near_out = nn.ModuleList(NearBlocks(width, config.near_blocks) for width in config.near_widths)
         self.code_norm = RMSNorm(widths[0])
         self.code_enter = nn.Linear(widths[0], config.head_code_width)
         self.code_out = nn.Linear(config.head_code_width, vocabulary.visual)
@@ -131,8 +135,8 @@ class Transformer(nn.Module):
         """
         shape = GridShape(time=grid.shape[1], rows=grid.shape[2], columns=grid.shape[3])
         cells, fine = F.embedding(grid, self._id_vectors()), []
-        for block, narrow in zip(self.near_in, self.narrow, strict=True):
-            fine.append(block(cells, loop))
+        for blocks, narrow in zip(self.near_in, self.narrow, strict=True):
+            fine.append(blocks(cells, loop))
             cells = narrow(rearrange(fine[-1], "b t (r pr) (k pk) c -> b t r k (pr pk c)", pr=2, pk=2))
         _, time, rows, columns, _ = cells.shape
         x = torch.cat((self.word_in(F.embedding(text, self.embedding.weight)), cells.flatten(1, 3)), dim=1)
@@ -141,9 +145,9 @@ class Transformer(nn.Module):
             x = layer(x, rotation)
         words, patches = self.norm(x).split((text.shape[1], x.shape[1] - text.shape[1]), dim=1)
         cells = patches.unflatten(1, (time, rows, columns))
-        for block, widen, known in reversed(list(zip(self.near_out, self.widen, fine, strict=True))):
+        for blocks, widen, known in reversed(list(zip(self.near_out, self.widen, fine, strict=True))):
             cells = known + rearrange(widen(cells), "b t r k (pr pk c) -> b t (r pr) (k pk) c", pr=2, pk=2)
-            cells = block(cells, loop)
+            cells = blocks(cells, loop)
         return words, cells
 
     def _id_vectors(self) -> Float[Tensor, "ids code_width"]:
@@ -176,7 +180,8 @@ class Transformer(nn.Module):
         positions = words + grid.cells // prod(config.patch)
         layer = 4 * config.width**2 + 3 * config.width * config.hidden + 2 * positions * config.width
         near = sum(
-            (2 * 12 * fine**2 + 2 * fine * coarse) / 4**level for level, (fine, coarse) in enumerate(pairwise(widths))
+            (2 * config.near_blocks * 12 * fine**2 + 2 * fine * coarse) / 4**level
+            for level, (fine, coarse) in enumerate(pairwise(widths))
         )
         head = widths[0] * config.head_code_width + config.head_code_width * config.visual_codes
         return 2.0 * (grid.cells * near + positions * config.depth * layer + logits * head)
@@ -221,6 +226,20 @@ class NearBlock(nn.Module):
         previous = torch.cat((first, present[:, :-1]), dim=1)
         following = torch.cat((present[:, 1:], last), dim=1)
         return cells + self.time(torch.cat((previous, present, following), dim=-1))
+
+
+class NearBlocks(nn.ModuleList):
+    """One resolution's, one after another."""
+
+    def __init__(self, channels: int, count: int) -> None:
+        super().__init__(NearBlock(channels) for _ in range(count))
+
+    def forward(
+        self, cells: Float[Tensor, "batch time rows columns channels"], loop: bool = False
+    ) -> Float[Tensor, "batch time rows columns channels"]:
+        for block in self:
+            cells = block(cells, loop)
+        return cells
 
 
 class Layer(nn.Module):

@@ -599,9 +599,9 @@ def test_random_bytes_raise_nothing_but_media_error(tmp_path, magic, tail):
 @given(data=st.data())
 def test_damaged_files_raise_nothing_but_media_error(tmp_path, suffix, data):
     content = bytearray(waves().save(tmp_path / f"clip{suffix}").read_bytes())
-    places = st.one_of(st.integers(0, 200), st.integers(0, len(content) - 1)).map(lambda place: place % len(content))
+    places = st.one_of(st.integers(0, 200), st.integers(0, 2**20))  # an encoder's output may differ in length
     for place, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=20)):
-        content[place] = value
+        content[place % len(content)] = value
     (tmp_path / "damaged").write_bytes(content)
     try:
         Clip.read(tmp_path / "damaged", max_frames=50)

@@ -15,17 +15,19 @@ def linear_cross_entropy(
     weight: Float[Tensor, "ids width"],
     bias: Float[Tensor, " ids"],
     answers: Int[Tensor, " places"],
+    shares: Float[Tensor, " places"],
 ) -> Float[Tensor, ""]:
-    """The sum of F.cross_entropy(F.linear(features, weight, bias), answers), with its gradient found on the way forward
-    and a piece of the places at a time (as Cut Cross-Entropy, Wijmans et al. 2024, does on GPUs)."""
+    """The sum of shares * F.cross_entropy(F.linear(features, weight, bias), answers, reduction="none"), with its
+    gradient found on the way forward and a piece of the places at a time (as Cut Cross-Entropy, Wijmans et al. 2024,
+    does on GPUs)."""
     if torch.is_autocast_enabled(features.device.type):
         features = features.to(torch.get_autocast_dtype(features.device.type))
-    return _LinearCrossEntropy.apply(features, weight, bias, answers)
+    return _LinearCrossEntropy.apply(features, weight, bias, answers, shares)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, answers: Tensor) -> Tensor:
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, answers: Tensor, shares: Tensor) -> Tensor:
         total = features.new_zeros((), dtype=torch.float32)
         of_features = torch.empty_like(features)
         of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
@@ -34,10 +36,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for start in range(0, len(features), PLACES_AT_ONCE):
                 here = slice(start, start + PLACES_AT_ONCE)
                 log_likelihood = F.linear(features[here], rows, shift).float().log_softmax(-1)
-                answer = answers[here, None]
-                total -= log_likelihood.gather(-1, answer).sum()
+                answer, share = answers[here, None], shares[here, None]
+                total -= (share * log_likelihood.gather(-1, answer)).sum()
                 error = log_likelihood.exp_()
-                error.scatter_add_(-1, answer, error.new_full(answer.shape, -1.0))
+                error.scatter_add_(-1, answer, error.new_full(answer.shape, -1.0)).mul_(share)
                 of_bias += error.sum(0)
                 error = error.to(features.dtype)
                 of_features[here] = error @ rows
@@ -46,7 +48,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         of_features, of_weight, of_bias = ctx.saved_tensors
         (scale,) = gradients
-        return of_features * scale.to(of_features.dtype), of_weight * scale, of_bias * scale, None
+        return of_features * scale.to(of_features.dtype), of_weight * scale, of_bias * scale, None, None

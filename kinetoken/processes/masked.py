@@ -30,10 +30,13 @@ def cosine_schedule(progress: float) -> float:
 
 # Training
 
-EARLY, EARLIEST = 0.5, 0.12
-"""How often more than the schedule's share of canvases is nearly empty: of a progress below EARLIEST, which is a
-hundredth of the codes. There only the words say what will be seen; where a few codes of an object are known, they give
-its colour away, and nothing is learned of the words."""
+EARLY, EARLIEST = 0.4, 0.25
+"""How often more than the schedule's share of canvases is nearly empty: of a progress below EARLIEST, which is at most
+a thirteenth of the codes. There only the words say what will be seen; where more of an object is known, its codes give
+it away, and nothing is learned of the words."""
+
+FEWEST = 0.15
+"""A canvas with a smaller share of its codes hidden counts for less: a step must not be about a few codes alone."""
 
 
 class CanvasBatch(NamedTuple):
@@ -56,7 +59,8 @@ class MaskingConfig:
 
 
 class MaskedObjective(nn.Module):
-    """Cross-entropy over hidden places, every hidden code weighing the same (MaskGIT, eq. 2)."""
+    """Cross-entropy over hidden places. Every canvas weighs the same, however much of it is hidden, as the bound on the
+    likelihood has it (MDLM, eq. 10); but no code more than FEWEST allows."""
 
     def __init__(self, network: Transformer, masking: MaskingConfig) -> None:
         super().__init__()
@@ -68,14 +72,16 @@ class MaskedObjective(nn.Module):
         words, cells = self.network(*canvas.masked, loop=canvas.loop)
         hidden_text, hidden_grid = ~canvas.text_known, ~canvas.grid_known
         answers = canvas.grid[hidden_grid] - self.network.config.vocabulary.text_end
-        grid_loss = linear_cross_entropy(*self.network.grid_head(cells[hidden_grid]), answers)
+        share_hidden = hidden_grid.float().mean((1, 2, 3), keepdim=True).clamp_min(FEWEST)
+        shares = (1 / share_hidden).expand_as(hidden_grid)[hidden_grid]
+        grid_loss = linear_cross_entropy(*self.network.grid_head(cells[hidden_grid]), answers, shares)
         text_logits = self.network.text_logits(words[hidden_text]).float()
         text_loss = F.cross_entropy(text_logits, canvas.text[hidden_text], reduction="sum")
         # Divided by what the batch holds, not by what is hidden, so that a share of a batch on each of several machines
         # gives the gradient of the whole.
         loss = (grid_loss + self.masking.text_weight * text_loss) / batch.grid.numel()
         return loss, {
-            "code_loss": grid_loss.detach() / hidden_grid.sum().clamp_min(1),
+            "code_loss": grid_loss.detach() / shares.sum().clamp_min(1),
             "word_loss": text_loss.detach() / hidden_text.sum().clamp_min(1),
         }
 

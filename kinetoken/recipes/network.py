@@ -66,14 +66,14 @@ def small() -> NetworkRecipe:
     """A toybox model: about an hour and a half on two CPU cores that multiply in bfloat16."""
     return NetworkRecipe(
         data=(
-            ClipShare(shape=ClipShape(frames=17), clips=14_000, turns=9, actors=1),
+            ClipShare(shape=ClipShape(frames=17), clips=14_000, turns=7, actors=1),
             ClipShare(shape=ClipShape(frames=17), clips=6_000, turns=4),
             ClipShare(shape=ClipShape(frames=33), clips=300, turns=1),
             ClipShare(shape=ClipShape(frames=17, height=64, width=96), clips=300, turns=1),
             ClipShare(shape=ClipShape(frames=17, height=96, width=64), clips=300, turns=1),
         ),
         excerpts=(
-            Excerpt(layers=5, side=8, turns=4),
+            Excerpt(layers=5, side=8, turns=9),
             Excerpt(layers=1, side=8, turns=1),
             Excerpt(layers=1, turns=3),
             Excerpt(layers=3, turns=1),
@@ -81,8 +81,8 @@ def small() -> NetworkRecipe:
         batch_clips=16,
         training=TrainingConfig(
             total_steps=6000,
-            learning_rate=6e-3,
-            adam_learning_rate=2e-3,
+            learning_rate=5e-3,
+            adam_learning_rate=1.6e-3,
             weight_decay=0.05,
             warmup_steps=200,
             decay=0.6,

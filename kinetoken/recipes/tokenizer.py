@@ -31,7 +31,7 @@ class TokenizerRecipe:
     shapes: tuple[ClipShape, ...] = SHORT_CLIPS
     actors: tuple[int, ...] = (3, 2, 1, 2)  # crowded scenes: background is learned soon, and teaches nothing after that
     square_weight: float = 8.0
-    variation_weight: float = 0.03
+    variation_weight: float = 0.05
 
 
 def debug() -> TokenizerRecipe:
@@ -47,7 +47,7 @@ def debug() -> TokenizerRecipe:
 def small() -> TokenizerRecipe:
     """A toybox tokenizer: about an hour on two CPU cores. The bundled one was grown from another shape (its card)."""
     return TokenizerRecipe(
-        tokenizer=TokenizerConfig(quantizer=QuantizerConfig(levels=(8, 5, 5, 5)), encoder_blocks=2, decoder_blocks=3),
+        tokenizer=TokenizerConfig(quantizer=QuantizerConfig(levels=(8, 5, 5, 5)), encoder_blocks=3, decoder_blocks=3),
         batch_clips=4,
         training=TrainingConfig(
             total_steps=5000,

@@ -51,8 +51,8 @@ class ReconstructionObjective(nn.Module):
     def adamw_parameters(self) -> list[Tensor]:
         """The layers that face pixels and codes, not features: AdamW suits them better than Muon."""
         encoder, decoder = self.tokenizer.encoder, self.tokenizer.decoder
-        pixels = (encoder.frames.enter, encoder.stack.enter, decoder.stack.leave, decoder.frames.leave)
-        codes = (encoder.stack.leave, decoder.stack.enter)
+        pixels = (encoder.enter, decoder.stack.leave, decoder.frames.leave)
+        codes = (encoder.leave, decoder.stack.enter)
         return [layer.weight for layer in pixels + codes]
 
 

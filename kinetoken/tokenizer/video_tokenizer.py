@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from math import ceil, log2
+from math import log2
 
 import numpy as np
 import torch
@@ -18,13 +18,13 @@ from kinetoken.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
-    """channels: width at the grid's resolution. encoder_blocks, decoder_blocks: the wide ones, at half of it. The
-    decoder is deeper: encoding happens once, and what the eye sees is made by the decoder."""
+    """channels: the decoder's width at the grid's resolution. encoder_blocks: layers within a block of pixels.
+    decoder_blocks: the wide ones, at half the grid's resolution."""
 
     cell: CellSize = field(default_factory=CellSize)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
     channels: int = 64
-    encoder_blocks: int = 2
+    encoder_blocks: int = 3
     decoder_blocks: int = 3
 
     def __post_init__(self) -> None:
@@ -35,9 +35,9 @@ class TokenizerConfig:
 class VideoTokenizer(nn.Module):
     """Pixels are float32 in [-1, 1], batch x frames x height x width x 3. Codes are int64 in [0, quantizer.codes).
 
-    Causal: the codes of a frame do not depend on later frames outside its own block, so that a long video can be
-    encoded and decoded piece by piece (`encode_stream`, `decode_stream`), each piece preceded by as many layers of
-    cells as the network can look back.
+    A code tells of its own block of pixels alone. Decoding is causal: a frame does not depend on later blocks. So a
+    long video can be encoded and decoded piece by piece (`encode_stream`, `decode_stream`), each piece of codes
+    preceded by as many layers as the decoder looks back.
     """
 
     def __init__(self, config: TokenizerConfig) -> None:
@@ -75,16 +75,14 @@ class VideoTokenizer(nn.Module):
         frames = self.decode(codes[:, self._layers_around(codes.shape[1])])
         return frames[:, -codes.shape[1] * self.config.cell.frames :]
 
-    # On a circle of time, layers look back around it. They look back by pairs and no further than `reach`, so this is
-    # the same as going around for so many layers, and then once more for the result.
-
     def _layers_around(self, layers: int) -> Int[np.ndarray, " more_layers"]:
+        """On a circle of time the decoder looks back around it, no further than `reach`: this is the same as going
+        around for so many layers, and then once more for the result."""
         return np.arange(-reach(self.config.decoder_blocks), layers) % layers
 
     def _frames_around(self, layers: int) -> Int[np.ndarray, " more_frames"]:
         """One frame more than whole layers, for the first stands alone."""
-        step = self.config.cell.frames
-        return np.arange(-1 - reach(self.config.encoder_blocks) * step, layers * step) % (layers * step)
+        return np.arange(-1, layers * self.config.cell.frames) % (layers * self.config.cell.frames)
 
     # Clips
 
@@ -131,13 +129,12 @@ class VideoTokenizer(nn.Module):
         self, frames: Iterable[UInt8[np.ndarray, "height width 3"]], *, layers: int = 16
     ) -> Iterator[Int[Tensor, "_ rows columns"]]:
         """Codes of a video of any length in bounded memory, at most `layers` layers of cells at a time."""
-        source = iter(frames)
-        step, back = self.config.cell.frames, reach(self.config.encoder_blocks)
-        past: list[UInt8[np.ndarray, "height width 3"]] = []  # starts with the last frame of a layer
+        source, step = iter(frames), self.config.cell.frames
+        past: list[UInt8[np.ndarray, "height width 3"]] = []  # one frame, in whose place the first may stand alone
         while piece := list(islice(source, layers * step if past else 1 + (layers - 1) * step)):
             codes = self.encode(_pixels(np.stack(past + piece), self.device)[None])[0]
-            yield codes[-ceil(len(piece) / step) :] if past else codes
-            past = (past + piece)[-(1 + back * step) :]
+            yield codes[len(past) :]
+            past = piece[-1:]
 
     def decode_stream(
         self, codes: Iterable[Int[Tensor, "_ rows columns"]], *, layers: int = 16

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from math import log
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from kinetoken.grid import GridShape
 from kinetoken.processes.masked import (
+    FEWEST,
     CanvasBatch,
     MaskedObjective,
     MaskingConfig,
@@ -144,6 +146,19 @@ def test_shares_of_a_batch_give_the_whole_batchs_gradient(network: Transformer) 
     loss, _ = objective(batch)
     halves = [objective(CanvasBatch(*(field[i::2] for field in batch)))[0] for i in range(2)]
     torch.testing.assert_close(loss, sum(halves) / 2)
+
+
+def test_every_canvas_weighs_the_same_however_much_of_it_is_hidden() -> None:
+    """A network that has no idea pays log(codes) for each canvas, but for those that are all but known."""
+    torch.manual_seed(0)
+    clueless, batch = Transformer(CONFIG), _batch(64)
+    torch.nn.init.zeros_(clueless.code_out.weight)
+    masking = MaskingConfig(unconditional=0.0, text_weight=0.0)
+    hidden = (~training_canvas(batch, masking).grid_known).float().mean((1, 2, 3))
+    loss, _ = MaskedObjective(clueless, masking)(batch)
+    expected = log(CONFIG.visual_codes) * (hidden / hidden.clamp_min(FEWEST)).mean()
+    assert hidden.min() < FEWEST < hidden.max()
+    torch.testing.assert_close(loss, expected.to(loss.dtype))
 
 
 def test_text_is_written_to_its_end_and_no_further(network: Transformer) -> None:
