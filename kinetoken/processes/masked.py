@@ -60,7 +60,7 @@ class MaskingConfig:
 
 class MaskedObjective(nn.Module):
     """Cross-entropy over hidden places. Every canvas weighs the same, however much of it is hidden, as the bound on the
-    likelihood has it (MDLM, eq. 10); but no code more than FEWEST allows."""
+    likelihood has it (MDLM); but no code more than FEWEST allows."""
 
     def __init__(self, network: Transformer, masking: MaskingConfig) -> None:
         super().__init__()

@@ -155,10 +155,10 @@ class BlockLayer(nn.Module):
 class Encoder(nn.Module):
     """Blocks of pixels to vectors, every block by itself: a code tells of its own pixels and of nothing else.
 
-    An encoder that sees its surroundings fits a clip slightly better, and its codes are riddles: what a cell is called
-    depends on what happens beside it. Of these the same ground has the same code everywhere, an edge is called the same
-    wherever it lies, and a network learns them several times as fast (docs/journal.md). And a known code gives nothing
-    away of pixels that are to be made anew.
+    An encoder that sees its surroundings fits a clip half a dB better, and its codes are riddles: what a cell is called
+    depends on what happens beside it. Of these the same ground has the same code everywhere, and an edge can be told
+    from its neighbours for two thirds of the price (docs/journal.md). And a known code gives nothing away of pixels
+    that are to be made anew.
     """
 
     def __init__(self, cell: CellSize, channels: int, blocks: int, width: int) -> None:
