@@ -173,6 +173,22 @@ class Transformer(nn.Module):
     def _rotation(self, words: int, grid: GridShape, loop: bool = False) -> Float[Tensor, "2 positions pairs"]:
         return _rotation(words, grid, self.config.patch, self.config.head_width, loop).to(self.norm.weight.device)
 
+    @torch.no_grad()
+    def begin_by_looks(self, looks: Float[Tensor, "visual values"]) -> None:
+        """Codes that look alike begin alike: a thousand ids are a thousand riddles to a network that has to find out
+        what each means, and the tokenizer knows. looks: of every code, such as its mean block of pixels.
+
+        The tables begin with the principal components, turned at random so that no channel is like another.
+        """
+        centred = looks - looks.mean(0)
+        left, size, _ = torch.linalg.svd(centred, full_matrices=False)
+        ids, head = self.embedding.weight[self.config.vocabulary.text_end :], self.code_out.weight
+        for table, deviation in ((ids, 1.0), (head, 0.1)):
+            width = min(table.shape[1], left.shape[1])
+            parts = left[:, :width] * size[:width]
+            turn = nn.init.orthogonal_(table.new_empty(width, table.shape[1]))
+            table.copy_(parts @ turn * (deviation / (parts @ turn).square().mean().sqrt().clamp_min(1e-6)))
+
     def flops(self, words: int, grid: GridShape, logits: int) -> float:
         """Multiply-adds counted as two, for one forward pass over one canvas with `logits` of its codes asked for."""
         config = self.config

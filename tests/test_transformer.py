@@ -117,3 +117,18 @@ def test_attention_by_its_definition_is_that_of_the_kernel() -> None:
     half = attend(query.bfloat16(), key.bfloat16(), value.bfloat16())
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), plain, rtol=0.02, atol=0.02)
+
+
+def test_codes_that_look_alike_begin_alike() -> None:
+    """Two kinds of look with small differences within each: both tables keep the kinds apart."""
+    torch.manual_seed(0)
+    network = Transformer(CONFIG)
+    kinds = torch.arange(CONFIG.visual_codes) % 2
+    looks = torch.randn(2, 192)[kinds] + 0.05 * torch.randn(CONFIG.visual_codes, 192)
+    network.begin_by_looks(looks)
+    ids = network.embedding.weight[CONFIG.vocabulary.text_end :]
+    for table in (ids, network.code_out.weight):
+        apart = torch.cdist(table, table)
+        same = kinds[:, None] == kinds
+        assert apart[same].max() < apart[~same].min()
+    assert 0.9 < ids.square().mean().sqrt().item() < 1.1

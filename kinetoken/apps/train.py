@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 import tyro
 from torch import nn
@@ -36,6 +37,7 @@ from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import TextCodec
 
 TOKENIZER_FORMAT = "kinetoken-tokenizer"
+LOOKED_AT = 256  # clips by which a new network is told what the codes look like
 PROMPTS = (
     "a big red ball bounces while a small blue square spins",
     "a green star grows",
@@ -130,6 +132,9 @@ def train_network(
         tokens = _toybox_tokens(recipe, _shards(tokenizer, run / "tokens", recipe.data, on_tokenized))
     else:
         tokens = _own_tokens(recipe, data, codec, network.config.words)
+    if start is None:
+        some = tokens.shards[0].codes[:LOOKED_AT].astype(np.int64)
+        network.begin_by_looks(tokenizer.looks(torch.from_numpy(some)))
     config = ModelConfig(tokenizer=tokenizer.config, network=network.config, **tokens.shape)
 
     def flops(batch: CanvasBatch) -> float:
@@ -179,7 +184,7 @@ class _Tokens:
 
 
 def _toybox_tokens(recipe: NetworkRecipe, shards: list[TokenShard]) -> _Tokens:
-    excerpts = [replace(shards[0], layers=excerpt.layers, side=excerpt.side) for excerpt in recipe.excerpts]
+    excerpts = [replace(shards[each.share], layers=each.layers, side=each.side) for each in recipe.excerpts]
     turns = [share.turns for share in recipe.data] + [excerpt.turns for excerpt in recipe.excerpts]
     first = recipe.data[0].shape
     shape = {"frames": first.frames, "width": first.width, "height": first.height}

@@ -4,7 +4,7 @@ Masked (absorbing) discrete diffusion as in MaskGIT (Chang et al. 2022), MAGVIT 
 2024). Time is progress, here and everywhere: 0 is a canvas with nothing filled, 1 a canvas with everything filled.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import cos, pi
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from kinetoken.canvas import Canvas
 from kinetoken.grid import GridShape
 from kinetoken.processes.cross_entropy import linear_cross_entropy
-from kinetoken.processes.orders import Order, halton_ranks, random_ranks
+from kinetoken.processes.orders import Order, halton_ranks, layer_ranks, outwards, random_ranks
 from kinetoken.transformer import Transformer
 from kinetoken.vocabulary import Vocabulary
 
@@ -35,7 +35,10 @@ EARLY, EARLIEST = 0.4, 0.25
 a thirteenth of the codes. There only the words say what will be seen; where more of an object is known, its codes give
 it away, and nothing is learned of the words."""
 
-FEWEST = 0.15
+SCATTERED = 0.3
+"""How many canvases have some cells of all layers known, as an order that does not go by layers leaves them."""
+
+FEWEST = 0.05
 """A canvas with a smaller share of its codes hidden counts for less: a step must not be about a few codes alone."""
 
 
@@ -125,11 +128,17 @@ def _known_words(rng: np.random.Generator, words: int) -> Bool[np.ndarray, " wor
 
 
 def _known_cells(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray, "time rows columns"]:
-    """Cells as a sampler leaves them (70%: Halton or random order, cut by the cosine schedule); or, of those, also
-    whole frames known (10%), a whole tube known (10%), a whole tube unknown (10%). One place at least stays hidden."""
-    ranks = (halton_ranks if rng.random() < 0.75 else random_ranks)(shape, rng)
+    """Cells as a sampler leaves them: some layers whole and one in part, or (SCATTERED) some of all. In three of ten,
+    also whole frames known, a whole tube known, or a whole tube unknown. One place at least stays hidden."""
     progress = (EARLIEST if rng.random() < EARLY else 1.0) * rng.random()
-    known = ranks < int(cosine_schedule(progress) * shape.cells)
+    if rng.random() < SCATTERED:
+        ranks = (halton_ranks if rng.random() < 0.75 else random_ranks)(shape, rng)
+        known = ranks < int(cosine_schedule(progress) * shape.cells)
+    else:
+        layers = _layers_in_turn(rng, shape.time)
+        ranks = layer_ranks(shape, rng, layers)
+        whole = shape.time - 1 if rng.random() < 0.7 else int(rng.integers(shape.time))
+        known = ranks < int((whole + cosine_schedule(progress)) * shape.cells / shape.time)
     draw = rng.random()
     if draw < 0.10:
         known |= (rng.random(shape.time) < rng.random())[:, None, None]
@@ -139,6 +148,14 @@ def _known_cells(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray,
         known = (known | (rng.random() < 0.5)) & ~_tube(rng, shape)
     known &= ranks < shape.cells - 1
     return known
+
+
+def _layers_in_turn(rng: np.random.Generator, time: int) -> list[int]:
+    """The order in which layers are filled: from the first one on, backwards, or from those that are known already."""
+    draw = rng.random()
+    if draw < 0.7:
+        return list(range(time))
+    return list(range(time))[::-1] if draw < 0.8 else outwards(rng.random(time) < 0.4)
 
 
 def _tube(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray, "time rows columns"]:
@@ -158,21 +175,24 @@ def _tube(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray, "time 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
     """steps: network evaluations for the grid. guidance: 1 is none, above it the text counts for more than it did in
-    training (Ho and Salimans 2022). guided: the interval of progress in which guidance applies. order: halton and
-    random are known beforehand; confidence asks the network each time. temperature: 1 samples, 0 takes the likeliest.
+    training (Ho and Salimans 2022). guided: the interval of progress in which guidance applies. order: of layers, one
+    layer of time after another, away from what is known; halton and random take cells of all layers; confidence asks
+    the network each time. temperature: 1 samples, 0 takes the likeliest.
     revision: the share of its own codes that the sampler takes back before each step, to choose them again now that
     more is known; the number of steps stays the same. exponent: of the share of places filled at a progress in [0, 1],
-    progress^exponent. 2 is nearly the cosine schedule; above it the first steps, which say where an object is and
-    choose their codes without knowing of each other, choose fewer.
+    progress^exponent (by layers: of a layer's places). 2 is nearly the cosine schedule; above it the first steps, which
+    say where an object is and choose their codes without knowing of each other, choose fewer. first: by layers, for how
+    many layers' steps one counts that has nothing to go by.
     """
 
     steps: int = 24
     guidance: float = 2.0
     guided: tuple[float, float] = (0.0, 1.0)
     temperature: float = 1.0
-    order: Order = "halton"
+    order: Order = "layers"
     revision: float = 0.0
     exponent: float = 3.0
+    first: float = 3.0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -185,8 +205,10 @@ class SamplingConfig:
             raise ValueError(f"revision, a share of the codes, lies in [0, 1], found {self.revision}")
         if not 1 <= self.exponent <= 10:
             raise ValueError(f"exponent, of the sampler's schedule, lies in [1, 10], found {self.exponent}")
-        if self.order not in ("halton", "random", "confidence"):
-            raise ValueError(f"unknown order {self.order!r}: choose halton, random or confidence")
+        if not 1 <= self.first <= 100:
+            raise ValueError(f"first, in layers' steps, lies in [1, 100], found {self.first}")
+        if self.order not in ("layers", "halton", "random", "confidence"):
+            raise ValueError(f"unknown order {self.order!r}: choose layers, halton, random or confidence")
 
 
 class Step(NamedTuple):
@@ -207,19 +229,30 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
     assert len(canvas.grid) == 1, "one canvas at a time"
     rng, noise = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     shape = GridShape(time=canvas.grid.shape[1], rows=canvas.grid.shape[2], columns=canvas.grid.shape[3])
-    ranks = torch.from_numpy((random_ranks if config.order == "random" else halton_ranks)(shape, rng))[None]
     unknown = int((~canvas.grid_known).sum())
-    targets = _targets(unknown, config)
+    if config.order == "layers":
+        anchors = canvas.grid_known.any((2, 3))[0].cpu().numpy()
+        layers = outwards(anchors, loop=canvas.loop)
+        ranks = torch.from_numpy(layer_ranks(shape, rng, layers))[None]
+        counts = (~canvas.grid_known).sum((2, 3))[0, layers].tolist()
+        targets = _targets_by_layer(counts, bool(anchors.any()), config)
+    else:
+        ranks = torch.from_numpy((random_ranks if config.order == "random" else halton_ranks)(shape, rng))[None]
+        targets = _targets(unknown, config.steps, config.exponent)
     own, likelihood = ~canvas.grid_known, torch.zeros(canvas.grid.shape, device=canvas.grid.device)
 
     def logits(places: Bool[Tensor, "1 time rows columns"], progress: float) -> Float[Tensor, "places visual"]:
-        """Guided logits: the unconditional ones, and `guidance` times the way from them to the conditional ones."""
+        """Guided logits: the unconditional ones, and `guidance` times the way from them to the conditional ones. Layers
+        after the last of which something is known or asked for are left out: nothing is learned from them."""
         low, high = config.guided
+        used = shape.time if canvas.loop else int((canvas.grid_known | places).any((2, 3))[0].nonzero().max()) + 1
+        text, grid = canvas.masked
+        grid, asked = grid[:, :used], places[:, :used]
         if config.guidance == 1 or not low <= progress <= high:
-            return network.grid_logits(network(*canvas.masked, loop=canvas.loop)[1][places]).float()
-        both = [torch.cat(pair) for pair in zip(canvas.masked, canvas.without_text().masked, strict=True)]
-        _, cells = network(*both, loop=canvas.loop)
-        conditional, free = network.grid_logits(cells[places.expand(2, -1, -1, -1)]).float().chunk(2)
+            return network.grid_logits(network(text, grid, loop=canvas.loop)[1][asked]).float()
+        texts = torch.cat((text, canvas.without_text().masked[0]))
+        _, cells = network(texts, grid.expand(2, -1, -1, -1), loop=canvas.loop)
+        conditional, free = network.grid_logits(cells[asked.expand(2, -1, -1, -1)]).float().chunk(2)
         return free + config.guidance * (conditional - free)
 
     for done, (before, after) in enumerate(zip([0, *targets[:-1]], targets, strict=True), start=1):
@@ -257,14 +290,28 @@ def fill_text(network: Transformer, canvas: Canvas, seed: int, *, temperature: f
         yield Step(canvas, place + 1, words)
 
 
-def _targets(unknown: int, config: SamplingConfig) -> list[int]:
+def _targets(unknown: int, steps: int, exponent: float) -> list[int]:
     """How many places are filled after each step: by the schedule, at least one more each time."""
     targets: list[int] = []
-    for step in range(1, config.steps + 1):
+    for step in range(1, steps + 1):
         before = targets[-1] if targets else 0
         if before < unknown:
-            planned = unknown if step == config.steps else int((step / config.steps) ** config.exponent * unknown)
+            planned = unknown if step == steps else int((step / steps) ** exponent * unknown)
             targets.append(min(unknown, max(before + 1, planned)))
+    return targets
+
+
+def _targets_by_layer(counts: Sequence[int], begun: bool, config: SamplingConfig) -> list[int]:
+    """Likewise, layer after layer, of `counts` unknown places each. begun: there is something to go by from the start.
+    All have the same share of the steps, but at least one, and the first, if it has nothing to go by, a larger one."""
+    weights = [float(count > 0) for count in counts]
+    if not begun:
+        weights[0] = config.first
+    ends = (np.cumsum(weights) / sum(weights) * config.steps).round().astype(int).tolist()
+    targets, filled, last = [], 0, 0
+    for count, end in zip(counts, ends, strict=True):
+        targets += [filled + target for target in _targets(count, max(1, end - last), config.exponent)]
+        filled, last = filled + count, end
     return targets
 
 

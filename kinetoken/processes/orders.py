@@ -1,14 +1,15 @@
 """In which order the unknown cells of a grid are filled."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from kinetoken.grid import GridShape
 
-Order = Literal["halton", "random", "confidence"]
+Order = Literal["layers", "halton", "random", "confidence"]
 
 
 def halton_ranks(shape: GridShape, rng: np.random.Generator) -> Int[np.ndarray, "time rows columns"]:
@@ -18,6 +19,25 @@ def halton_ranks(shape: GridShape, rng: np.random.Generator) -> Int[np.ndarray, 
     The one order of a shape is moved around the grid's torus by a random step, which keeps it evenly spread.
     """
     return np.roll(_halton_ranks(shape), [int(rng.integers(size)) for size in shape.sizes], axis=(0, 1, 2))
+
+
+def layer_ranks(shape: GridShape, rng: np.random.Generator, layers: Sequence[int]) -> Int[np.ndarray, "time rows columns"]:
+    """One layer after another, in the order of `layers`, and each in an order of Halton's."""
+    within = halton_ranks(shape, rng).reshape(shape.time, -1).argsort(1).argsort(1)
+    turn = np.empty(shape.time, dtype=np.int64)
+    turn[list(layers)] = np.arange(shape.time)
+    return (within + turn[:, None] * within.shape[1]).reshape(shape.sizes)
+
+
+def outwards(known: Bool[np.ndarray, " time"], *, loop: bool = False) -> list[int]:
+    """The layers by how far they are from the nearest one of which something is known, those before a tie first; in
+    order of time if nothing is known. loop: time is a circle."""
+    times, anchors = np.arange(len(known)), np.flatnonzero(known)
+    if not len(anchors):
+        return times.tolist()
+    away = np.abs(times[:, None] - anchors)
+    away = np.minimum(away, len(known) - away) if loop else away
+    return np.argsort(away.min(1), kind="stable").tolist()
 
 
 def random_ranks(shape: GridShape, rng: np.random.Generator) -> Int[np.ndarray, "time rows columns"]:

@@ -23,12 +23,13 @@ class ClipShare:
 
 @dataclass(frozen=True, kw_only=True)
 class Excerpt:
-    """A part of each clip of the first share, as a clip of its own: its beginning of so many layers of cells (one is an
-    image), and of that all, or a window of side x side cells where something is."""
+    """A part of each clip of a share, as a clip of its own: its beginning of so many layers of cells (one is an image),
+    and of that all, or a window of side x side cells where something is."""
 
     layers: int
     turns: int
     side: int | None = None
+    share: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +67,22 @@ def small() -> NetworkRecipe:
     """A toybox model: about an hour and a half on two CPU cores that multiply in bfloat16."""
     return NetworkRecipe(
         data=(
-            ClipShare(shape=ClipShape(frames=17), clips=14_000, turns=7, actors=1),
-            ClipShare(shape=ClipShape(frames=17), clips=6_000, turns=4),
+            ClipShare(shape=ClipShape(frames=17), clips=14_000, turns=4, actors=1),
+            ClipShare(shape=ClipShape(frames=17), clips=6_000, turns=3),
             ClipShare(shape=ClipShape(frames=33), clips=300, turns=1),
             ClipShare(shape=ClipShape(frames=17, height=64, width=96), clips=300, turns=1),
             ClipShare(shape=ClipShape(frames=17, height=96, width=64), clips=300, turns=1),
         ),
         excerpts=(
-            Excerpt(layers=5, side=8, turns=9),
-            Excerpt(layers=1, side=8, turns=1),
-            Excerpt(layers=1, turns=3),
+            Excerpt(layers=1, turns=6),
+            Excerpt(layers=1, turns=2, share=1),
+            Excerpt(layers=1, side=8, turns=3),
+            Excerpt(layers=2, turns=3),
+            Excerpt(layers=2, turns=1, share=1),
             Excerpt(layers=3, turns=1),
+            Excerpt(layers=4, turns=1, share=1),
+            Excerpt(layers=2, side=8, turns=2),
+            Excerpt(layers=5, side=8, turns=3),
         ),
         batch_clips=16,
         training=TrainingConfig(

@@ -75,6 +75,17 @@ class VideoTokenizer(nn.Module):
         frames = self.decode(codes[:, self._layers_around(codes.shape[1])])
         return frames[:, -codes.shape[1] * self.config.cell.frames :]
 
+    def looks(self, codes: Int[Tensor, "clips time rows columns"]) -> Float[Tensor, "codes values"]:
+        """What each code looks like where it occurs in these clips: the mean of its decoded blocks of pixels. Of codes
+        that do not occur, the mean of all."""
+        total = torch.zeros(self.config.quantizer.codes, 3 * self.config.cell.pixels)
+        count = torch.zeros(len(total), 1)
+        for clips in codes.split(8):
+            blocks = blocks_from_frames(self.decode(clips.to(self.device)).cpu(), self.config.cell)
+            total.index_add_(0, clips.flatten(), blocks.flatten(0, 3))
+            count += torch.bincount(clips.flatten(), minlength=len(count))[:, None]
+        return torch.where(count > 0, total / count.clamp_min(1), total.sum(0) / count.sum())
+
     def _layers_around(self, layers: int) -> Int[np.ndarray, " more_layers"]:
         """On a circle of time the decoder looks back around it, no further than `reach`: this is the same as going
         around for so many layers, and then once more for the result."""

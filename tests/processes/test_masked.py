@@ -19,7 +19,7 @@ from kinetoken.processes.masked import (
     fill_text,
     training_canvas,
 )
-from kinetoken.processes.orders import halton_ranks
+from kinetoken.processes.orders import halton_ranks, outwards
 from kinetoken.tasks import captioning, text_to_video
 from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
@@ -54,7 +54,7 @@ def _codes(network: Transformer, seed: int, **changes: object) -> torch.Tensor:
     return last.canvas.grid
 
 
-@pytest.mark.parametrize("order", ["halton", "random", "confidence"])
+@pytest.mark.parametrize("order", ["layers", "halton", "random", "confidence"])
 def test_sampling_fills_everything_and_touches_nothing_known(network: Transformer, order: str) -> None:
     empty = text_to_video(ROW, SHAPE)
     known = torch.rand(empty.grid.shape) < 0.4
@@ -99,9 +99,50 @@ def test_samples_follow_the_models_distribution() -> None:
 
 @given(unknown=st.integers(1, 3000), steps=st.integers(1, 64), exponent=st.floats(1, 10))
 def test_every_step_fills_something_and_the_last_fills_the_rest(unknown: int, steps: int, exponent: float) -> None:
-    targets = _targets(unknown, SamplingConfig(steps=steps, exponent=exponent))
+    targets = _targets(unknown, steps, exponent)
     assert targets[-1] == unknown and len(targets) <= steps
     assert all(after > before for before, after in zip([0, *targets], targets, strict=False))
+
+
+@pytest.mark.parametrize(
+    ("known", "loop", "order"),
+    [
+        ([0, 0, 0, 0], False, [0, 1, 2, 3]),
+        ([1, 0, 0, 0], False, [0, 1, 2, 3]),
+        ([0, 0, 0, 1], False, [3, 2, 1, 0]),
+        ([1, 0, 0, 0, 1], False, [0, 4, 1, 3, 2]),
+        ([1, 0, 0, 0, 0], True, [0, 1, 4, 2, 3]),
+    ],
+)
+def test_layers_are_made_away_from_what_is_known(known: list[int], loop: bool, order: list[int]) -> None:
+    assert outwards(np.array(known, dtype=bool), loop=loop) == order
+
+
+@pytest.mark.parametrize("first_layer_known", [False, True])
+def test_a_layer_is_finished_before_the_next_begins(network: Transformer, first_layer_known: bool) -> None:
+    canvas = text_to_video(ROW, SHAPE)
+    if first_layer_known:
+        canvas = replace(canvas, grid_known=torch.arange(3)[None, :, None, None].expand(canvas.grid.shape) == 0)
+    steps = list(fill_grid(network, canvas, 3, SamplingConfig(steps=12, order="layers", first=2.0)))
+    shares = torch.stack([step.canvas.grid_known.float().mean((0, 2, 3)) for step in steps])
+    assert (shares[:, 1:] <= shares[:, :-1].floor()).all()  # nothing of a layer before all of its predecessor
+    assert [step.done for step in steps] == list(range(1, 13)) and shares[-1].min() == 1
+    first_takes = 0 if first_layer_known else 6
+    assert int((shares[:, 0] < 1).sum()) == max(0, first_takes - 1)
+
+
+def test_layers_of_which_nothing_is_known_are_left_out(network: Transformer) -> None:
+    """Each step costs what is there and what it makes, not what will come."""
+    seen: list[int] = []
+
+    class Watched(Transformer):
+        def forward(self, text: torch.Tensor, grid: torch.Tensor, *, loop: bool = False) -> object:
+            seen.append(grid.shape[1])
+            return super().forward(text, grid, loop=loop)
+
+    sampling = SamplingConfig(steps=9, order="layers", first=1.0)
+    list(fill_grid(Watched(CONFIG), text_to_video(ROW, SHAPE), 3, sampling))
+    assert seen == [1, 1, 1, 2, 2, 2, 3, 3, 3]
 
 
 @given(time=st.integers(1, 9), rows=st.integers(1, 20), columns=st.integers(1, 20), seed=st.integers(0, 9))

@@ -77,7 +77,7 @@ class Oracle(Transformer):
 
 
 def _mistakes(revision: float) -> int:
-    config = SamplingConfig(steps=12, guidance=1.0, revision=revision, exponent=2.0)
+    config = SamplingConfig(steps=12, guidance=1.0, revision=revision, exponent=2.0, order="halton")
     *_, last = fill_grid(Oracle(CONFIG), EMPTY, 0, config)
     return int((last.canvas.grid != 7 + CONFIG.vocabulary.text_end).sum())
 

@@ -124,6 +124,15 @@ def test_psnr_has_its_textbook_value() -> None:
     assert psnr(target + 2 / 255, target).item() == pytest.approx(20 * np.log10(255), abs=1e-4)
 
 
+def test_looks_are_the_mean_of_what_codes_decode_to(tiny: Generator) -> None:
+    tokenizer = tiny.tokenizer
+    codes = torch.randint(0, 9, (3, 2, 4, 4), generator=torch.Generator().manual_seed(0))
+    looks = tokenizer.looks(codes)
+    blocks = blocks_from_frames(tokenizer.decode(codes), tokenizer.config.cell)
+    torch.testing.assert_close(looks[4], blocks[codes == 4].mean(0))
+    torch.testing.assert_close(looks[500], blocks.flatten(0, 3).mean(0))  # never seen
+
+
 def test_bits_per_pixel_counts_every_code(tiny: Generator) -> None:
     assert tiny.tokenizer.bits_per_pixel(17, 64, 64) == pytest.approx(5 * 16 * 16 * log2(64) / (17 * 64 * 64))
 
