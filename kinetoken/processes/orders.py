@@ -21,7 +21,9 @@ def halton_ranks(shape: GridShape, rng: np.random.Generator) -> Int[np.ndarray, 
     return np.roll(_halton_ranks(shape), [int(rng.integers(size)) for size in shape.sizes], axis=(0, 1, 2))
 
 
-def layer_ranks(shape: GridShape, rng: np.random.Generator, layers: Sequence[int]) -> Int[np.ndarray, "time rows columns"]:
+def layer_ranks(
+    shape: GridShape, rng: np.random.Generator, layers: Sequence[int]
+) -> Int[np.ndarray, "time rows columns"]:
     """One layer after another, in the order of `layers`, and each in an order of Halton's."""
     within = halton_ranks(shape, rng).reshape(shape.time, -1).argsort(1).argsort(1)
     turn = np.empty(shape.time, dtype=np.int64)
