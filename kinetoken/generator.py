@@ -334,6 +334,8 @@ class Generator(Editing):
         sampling = _sampling(
             config.sampling, steps=steps, guidance=guidance, temperature=temperature, revision=revision
         )
+        if 0 < draft.share < 1:  # codes all over the clip are known, as that order would have left them
+            sampling = replace(sampling, order="halton")
         row = None if prompt is None else self._row(prompt)
         seed = secrets.randbits(32) if seed is None else seed
         work = Work.of(

@@ -267,14 +267,20 @@ def _shards(
     shards = []
     for share in data:
         shape = share.shape
-        objects = "" if share.actors is None else f"-of-{share.actors}"
+        objects = "-simple" if share.simple else "" if share.actors is None else f"-of-{share.actors}"
         shard = folder / f"{shape.frames}x{shape.height}x{shape.width}{objects}-from-{first_seed}-{share.clips}"
         if int(os.environ.get("RANK", "0")) > 0:  # under torchrun, the first process tokenizes for all
             while not shard.exists():
                 time.sleep(1.0)
         elif not shard.exists():
             for done in tokenize_toybox(
-                tokenizer, shard, shape=shape, clips=share.clips, first_seed=first_seed, actors=share.actors
+                tokenizer,
+                shard,
+                shape=shape,
+                clips=share.clips,
+                first_seed=first_seed,
+                actors=share.actors,
+                simple=share.simple,
             ):
                 on_tokenized(before + done, total)
         shards.append(TokenShard(shard))

@@ -1,6 +1,7 @@
 """Toybox as token shards: rendered and tokenized once, then trained on as often as one likes."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from jaxtyping import Int
 from torch.utils.data import DataLoader, Dataset
 
 from kinetoken.data.token_shards import write_shard
-from kinetoken.data.toybox import captions, render, sample_scene
+from kinetoken.data.toybox import captions, render, sample_scene, simple_scene
 from kinetoken.data.toybox_captions import Style
 from kinetoken.data.toybox_clips import ClipShape
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
@@ -38,12 +39,13 @@ def tokenize_toybox(
     clips: int,
     first_seed: int,
     actors: int | None = None,
+    simple: bool = False,
     workers: int = 2,
 ) -> Iterator[int]:
     """Write a shard of training scenes, yielding how many of `clips` are done. actors: of each scene; as they come if
-    None."""
+    None. simple: those of `simple_scene`."""
     rendered = DataLoader(
-        _Rendered(shape, clips, first_seed, actors),
+        _Rendered(shape, clips, first_seed, actors, simple),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=2 if workers else None,
@@ -59,8 +61,9 @@ def tokenize_toybox(
 class _Rendered(Dataset[Any]):
     """Batches of (frames, captions of each clip)."""
 
-    def __init__(self, shape: ClipShape, clips: int, first_seed: int, actors: int | None) -> None:
-        self.shape, self.clips, self.first_seed, self.actors = shape, clips, first_seed, actors
+    def __init__(self, shape: ClipShape, clips: int, first_seed: int, actors: int | None, simple: bool) -> None:
+        self.shape, self.clips, self.first_seed = shape, clips, first_seed
+        self.scene = simple_scene if simple else partial(sample_scene, actors=actors)
 
     def __len__(self) -> int:
         return -(-self.clips // CLIPS_AT_ONCE)
@@ -69,7 +72,7 @@ class _Rendered(Dataset[Any]):
         if batch >= len(self):
             raise IndexError(batch)
         first = self.first_seed + batch * CLIPS_AT_ONCE
-        scenes = [sample_scene(seed, actors=self.actors) for seed in range(first, first + CLIPS_AT_ONCE)]
+        scenes = [self.scene(seed) for seed in range(first, first + CLIPS_AT_ONCE)]
         shape = self.shape
         frames = [render(s, frames=shape.frames, width=shape.width, height=shape.height).frames for s in scenes]
         told = [{caption.style: caption.text for caption in captions(s, seed)} for seed, s in enumerate(scenes, first)]
