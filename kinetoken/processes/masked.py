@@ -303,15 +303,18 @@ def _targets(unknown: int, steps: int, exponent: float) -> list[int]:
 
 def _targets_by_layer(counts: Sequence[int], begun: bool, config: SamplingConfig) -> list[int]:
     """Likewise, layer after layer, of `counts` unknown places each. begun: there is something to go by from the start.
-    All have the same share of the steps, but at least one, and the first, if it has nothing to go by, a larger one."""
+    All have the same share of the steps, and the first, if it has nothing to go by, a larger one. A layer for which
+    there is no step is filled together with the next."""
     weights = [float(count > 0) for count in counts]
     if not begun:
         weights[0] = config.first
-    ends = (np.cumsum(weights) / sum(weights) * config.steps).round().astype(int).tolist()
-    targets, filled, last = [], 0, 0
+    ends = (np.cumsum(weights) / sum(weights) * config.steps + 1e-9).astype(int).tolist()
+    targets, filled, waiting, last = [], 0, 0, 0
     for count, end in zip(counts, ends, strict=True):
-        targets += [filled + target for target in _targets(count, max(1, end - last), config.exponent)]
-        filled, last = filled + count, end
+        waiting += count
+        if end > last:
+            targets += [filled + target for target in _targets(waiting, end - last, config.exponent)]
+            filled, waiting, last = filled + waiting, 0, end
     return targets
 
 

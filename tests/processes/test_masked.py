@@ -15,6 +15,7 @@ from kinetoken.processes.masked import (
     MaskingConfig,
     SamplingConfig,
     _targets,
+    _targets_by_layer,
     fill_grid,
     fill_text,
     training_canvas,
@@ -143,6 +144,17 @@ def test_layers_of_which_nothing_is_known_are_left_out(network: Transformer) -> 
     sampling = SamplingConfig(steps=9, order="layers", first=1.0)
     list(fill_grid(Watched(CONFIG), text_to_video(ROW, SHAPE), 3, sampling))
     assert seen == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+
+
+@given(
+    counts=st.lists(st.integers(0, 400), min_size=1, max_size=20).filter(any),
+    begun=st.booleans(),
+    steps=st.integers(1, 64),
+)
+def test_layers_share_the_steps_and_never_take_more(counts: list[int], begun: bool, steps: int) -> None:
+    targets = _targets_by_layer(counts, begun, SamplingConfig(steps=steps))
+    assert targets[-1] == sum(counts) and len(targets) <= steps
+    assert all(after > before for before, after in zip([0, *targets], targets, strict=False))
 
 
 @given(time=st.integers(1, 9), rows=st.integers(1, 20), columns=st.integers(1, 20), seed=st.integers(0, 9))
