@@ -93,7 +93,8 @@ def sample_scene(seed: int, *, actors: int | None = None, split: Split = "train"
 
 
 def simple_scene(seed: int) -> Scene:
-    """A training scene of one red object without texture on black, for first lessons in shape."""
+    """A training scene of one red object without texture on black, for first lessons in shape: sample_scene's, changed.
+    Nothing that is held out is in it."""
     while True:
         scene = sample_scene(seed, actors=1)
         actor = replace(scene.actors[0], colour=Colour.RED, texture=Texture.PLAIN)

@@ -100,8 +100,8 @@ class Frames(nn.Module):
 
 
 class Stack(nn.Module):
-    """An hourglass at the grid's rate, the middle of the decoder. One residual block at the grid's
-    resolution, `blocks` wider ones at half of it, and one more at the grid's resolution, which sees both.
+    """An hourglass at the grid's rate, the middle of the decoder. One residual block at the grid's resolution, `blocks`
+    wider ones at half of it, and one more at the grid's resolution, which sees both.
 
     Most of the weights work where there is a quarter of the places, and where one block sees twice as far: an object
     that crosses ten cells in the time of one needs that.

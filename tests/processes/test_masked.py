@@ -194,6 +194,16 @@ def test_training_covers_every_job() -> None:
     assert (((text < 1) | (grid < 1)).float().mean()) == 1  # always something to learn
 
 
+def test_most_training_canvases_are_as_an_order_by_layers_leaves_them() -> None:
+    """All of some layers is known, a part of at most one, and nothing of the rest."""
+    masking = MaskingConfig()
+    batch = _batch(400)._replace(captioning=torch.zeros(400, dtype=torch.bool))
+    shares = training_canvas(batch, masking).grid_known.float().mean((2, 3))
+    partly = ((shares > 0) & (shares < 1)).sum(1)
+    assert 0.4 < ((partly <= 1) & (shares.amax(1) == 1)).float().mean() < 0.8
+    assert (partly == SHAPE.time).float().mean() > 0.15  # and some have cells of all layers known
+
+
 def test_shares_of_a_batch_give_the_whole_batchs_gradient(network: Transformer) -> None:
     objective, batch = MaskedObjective(network, MaskingConfig()), _batch(8)
     loss, _ = objective(batch)
