@@ -165,14 +165,58 @@ class Tokenize:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EmojiSet:
+    """Microsoft's animated Fluent emoji, brought by npm: some 2,100 animations with names, 256x256, most of them loops.
+
+    kinetoken data emoji -o emoji/
+    kinetoken data prepare emoji/captions.csv -o shards/
+
+    captions.csv lists what may be trained on, held-out.csv what may not: one emoji in twenty, and one skin tone in five
+    of each of the others. It says first what it will download. Ctrl-C stops; the same command goes on, and does nothing
+    when all is there. The animations are under the MIT License (Microsoft, packed by LobeHub), and so are the names
+    (emojibase).
+    """
+
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """The folder for them; kinetoken/emoji in the user's cache if not given."""
+
+    def execute(self) -> None:
+        from kinetoken.data.emoji import CAPTIONS, HELD_OUT, bring, missing, write_tables
+
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = self.output or cache / "kinetoken" / "emoji"
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder} is a file: name a folder for the emoji")
+        if wanted := missing(folder):
+            size = sum(package.size for package in wanted) / 1e6
+            names = ", ".join(package.spec for package in wanted)
+            print(f"downloading {size:,.0f} MB (MIT License) into {folder}: {names}", file=sys.stderr, flush=True)
+            for _ in progress(bring(folder), "packages", total=len(wanted)):
+                pass
+        split = write_tables(folder)
+        tones = sum(why == "tone" for _, why in split.held_out)
+        print(
+            f"{len(split.trained):,} animations to train on ({folder / CAPTIONS}); held out ({folder / HELD_OUT}): "
+            f"{len(split.held_out) - tones:,} by name, {tones:,} by skin tone; "
+            f"left out: {split.stills:,} that stand still, {split.nameless:,} without a name"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Command:
     """Your own clips: prepare makes shards of files, tokenize makes tokens of shards, and then
 
     kinetoken train tokenizer --data shards/ --run runs/tokenizer
     kinetoken train network --data tokens/ --run runs/mine --from toybox
+
+    emoji brings a captioned set to try it on.
     """
 
-    what: OmitArgPrefixes[Annotated[Prepare, subcommand("prepare")] | Annotated[Tokenize, subcommand("tokenize")]]
+    what: OmitArgPrefixes[
+        Annotated[Prepare, subcommand("prepare")]
+        | Annotated[Tokenize, subcommand("tokenize")]
+        | Annotated[EmojiSet, subcommand("emoji")]
+    ]
 
     def execute(self) -> None:
         self.what.execute()
