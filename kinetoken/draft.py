@@ -6,6 +6,7 @@ the size and at the phase of time that suit the model; `Work.finished` puts what
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from kinetoken.grid import CellSize
 NATIVE = 2.25  # times the model's number of pixels: frames up to here are worked on as they are
 FEATHER = 3  # pixels of the model's, within which a join is evened out
 FADE = 4  # frames, likewise
+STILL = 0.25  # levels of 255: the mean difference of frames that look the same
+EASED = 0.98  # of the pace: rounding to whole levels must not break it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,7 +101,7 @@ class Work:
         feather = max(1, round(FEATHER * whole.width / made.width))
         frames = whole.frames.copy()
         frames[first:stop] = joined(whole.frames[first:stop], fresh.frames, self.draft.kept[first:stop], feather)
-        return Clip(frames=frames, fps=whole.fps)
+        return Clip(frames=eased(frames, np.asarray(self.draft.kept.all((1, 2)))), fps=whole.fps)
 
 
 def working_size(clip: Clip, width: int, height: int) -> tuple[int, int]:
@@ -195,6 +198,49 @@ def joined(
             pixels = np.asarray(evened).round().clip(0, 255).astype(np.uint8)
             result[time] = np.where(kept[time][..., None], source[time], pixels)
     return result
+
+
+def eased(
+    frames: UInt8[np.ndarray, "frames height width 3"], kept: Bool[np.ndarray, " frames"]
+) -> UInt8[np.ndarray, "frames height width 3"]:
+    """No jump where made frames meet kept ones: what differs from a kept frame by more than the kept ones do from each
+    other (the 95th percentile of their mean differences) comes in over up to FADE frames. Where no two kept frames
+    follow each other there is no pace to keep to, and nothing changes."""
+    steps = step_sizes(frames)[kept[1:] & kept[:-1]]
+    if not len(steps) or kept.all():
+        return frames
+    pace, result = max(STILL, float(np.percentile(steps, 95))), frames.copy()
+    for start, stop in _runs(~kept):
+        after, before = start > 0, stop < len(frames)
+        middle = (start + stop) // 2 if after and before else stop if after else start
+        if after:
+            _come_in(result, start - 1, range(start, middle), pace)
+        if before:
+            _come_in(result, stop, range(stop - 1, middle - 1, -1), pace)
+    return result
+
+
+def _come_in(frames: UInt8[np.ndarray, "frames height width 3"], kept: int, made: range, pace: float) -> None:
+    """In place: from the kept frame, each of the first FADE made ones goes as far as the pace allows, or the fade asks
+    for."""
+    last = frames[kept]
+    for share, time in enumerate(made[:FADE], start=1):
+        change = frames[time].astype(np.float32) - last
+        size = float(np.abs(change).mean())
+        if size <= pace:
+            return
+        last = frames[time] = (last + change * max(EASED * pace / size, share / (FADE + 1))).round().astype(np.uint8)
+
+
+def step_sizes(frames: UInt8[np.ndarray, "frames height width 3"]) -> Float[np.ndarray, " steps"]:
+    """The mean absolute difference of each frame from the one before, in levels of 255."""
+    return np.array([np.abs(after.astype(np.int16) - before).mean() for before, after in pairwise(frames)])
+
+
+def _runs(flags: Bool[np.ndarray, " frames"]) -> list[tuple[int, int]]:
+    """[start, stop) of each stretch of true flags."""
+    edges = np.flatnonzero(np.diff(np.pad(flags, 1).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def _fading(time: int, pinned: np.ndarray) -> dict[int, float]:

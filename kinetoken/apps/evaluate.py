@@ -31,10 +31,10 @@ class Command:
     """Measure a model on held-out scenes of toybox: combinations of shape, colour and motion never trained on.
 
     adherence: clips made from captions, every stated attribute judged from the pixels. tasks: every job (animate,
-    extend, …), --count clips for each: kept pixels, lengths, seams, prompts; it fails if a kept pixel changes. ceiling:
-    rendered clips sent through the tokenizer. captions: what the model says of rendered clips. reconstruction: PSNR of
-    the tokenizer. gravity: fitted to generated bounces. drift: adherence in each eighth of clips of eight times the
-    model's length. judge: the judge itself, against rendered truth.
+    extend, …), --count clips for each: kept pixels, lengths, seams, prompts; exit code 1 if any promise breaks.
+    ceiling: rendered clips sent through the tokenizer. captions: what the model says of rendered clips. reconstruction:
+    PSNR of the tokenizer. gravity: fitted to generated bounces. drift: adherence in each eighth of clips of eight times
+    the model's length. judge: the judge itself, against rendered truth.
     """
 
     what: Positional[Measurement]
@@ -82,6 +82,11 @@ class Command:
         print(json.dumps({"measurement": self.what, "model": self.model, "actors": self.actors} | figures, indent=2))
         if self.output is not None:
             self._write(figures, records)
+        if self.what == "tasks":
+            from kinetoken.evaluation.tasks import broken_promises
+
+            if broken := broken_promises(records):
+                raise SystemExit("broken promises: " + "; ".join(broken))
 
     def _records(self, count: int) -> "Iterator[Record]":
         from kinetoken.evaluation import generation

@@ -1,11 +1,14 @@
 """What every job promises, measured on held-out scenes of toybox, each with its own seed.
 
-kept: the pixels that a draft keeps come back bit for bit; a broken promise is an error, at once. exact: frames and size
-are what was asked for. seam: where kept frames meet new ones, the mean difference of the two frames is at most the 95th
-percentile of the source's own; where kept pixels meet new ones within a frame, likewise of its pixels' gradients.
-moves: new frames differ from each other. prompt: every attribute that the caption states is judged right. The figure is
-the seam's difference as a share of that percentile; for remix and variations it is the correlation of layouts with the
-source.
+Promises: kept, the pixels that a draft keeps come back bit for bit, and exact, frames and size are what was asked for;
+a broken one is an error, at once. seam: where kept frames meet new ones, the mean difference of the two frames is at
+most the 95th percentile of the source's own (not where a single picture is kept, which has no pace); where kept pixels
+meet new ones within a frame, their mean difference is at most the 95th percentile of the source's gradients, or the
+mean of what was at the join before, or of what is within BESIDE pixels of it where nothing was. moves: new frames
+differ from each other. monotonic: the stronger remixes are, the less their layouts are like the source's.
+
+And prompt: every attribute that the caption states is judged right. The figure is the seam's difference as a share of
+what is allowed; for remix and variations it is the correlation of layouts with the source.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,14 +19,15 @@ import numpy as np
 from kinetoken import tasks
 from kinetoken.clip import Clip
 from kinetoken.data.toybox import Scene, captions, render, sample_scene
-from kinetoken.draft import Draft
+from kinetoken.draft import STILL, Draft, step_sizes
 from kinetoken.editing import Card
 from kinetoken.evaluation.generation import FIRST_SEED, Record, summary
 from kinetoken.evaluation.judge import judge
 from kinetoken.generator import Generator
 
 SHOWN_WHOLE = ("generate", "animate", "extend", "prepend", "connect", "inpaint", "recut")  # judged by the prompt
-STILL = 0.25  # levels of 255: the mean difference of frames that look the same
+PROMISES = ("kept", "exact", "seam", "moves")
+BESIDE = 3  # pixels
 
 
 def _part(clip: Clip, start: int, stop: int) -> Clip:
@@ -94,10 +98,10 @@ def _edited(generator: Generator, job: str, scene: Scene, seed: int) -> Record:
         "exact": made.frames.shape == draft.clip.frames.shape,
     }
     figure = layout_correlation(clip, made) if draft.share else seam(made, draft.kept, clip)
-    if figure is not None and not draft.share:
-        verdict["seam"] = figure <= 1
     if job == "animate":
-        verdict["moves"] = float(_steps(made)[1:].mean()) > STILL
+        verdict["moves"] = float(step_sizes(made.frames)[1:].mean()) > STILL
+    elif figure is not None and not draft.share:
+        verdict["seam"] = figure <= 1
     if job in SHOWN_WHOLE:
         shown = judge(made, scene).shown
         verdict["prompt"] = all(shown[path] for path in caption.stated)
@@ -128,17 +132,49 @@ def _storyboard(generator: Generator, scene: Scene, seed: int) -> Record:
     return Record(seed=seed, text=f"storyboard: {' / '.join(c.text for c in told)}", verdict=verdict, clip=made)
 
 
+def broken_promises(records: Sequence[Record]) -> list[str]:
+    """What to tell of every promise that some clip broke: "extend: seam, 3 of 100"."""
+    told = []
+    figures: dict[str, list[float]] = {}
+    for job in dict.fromkeys(_job(record) for record in records):
+        own = [record for record in records if _job(record) == job]
+        figures[job] = [record.figure for record in own if record.figure is not None]
+        for promise in PROMISES:
+            kept = [record.verdict[promise] for record in own if promise in record.verdict]
+            if not all(kept):
+                told.append(f"{job}: {promise}, {kept.count(False)} of {len(kept)}")
+    remixes = [float(np.mean(found)) for job, found in figures.items() if job.startswith("remix") and found]
+    if sorted(remixes, reverse=True) != remixes:
+        told.append("remix: monotonic, " + " then ".join(f"{mean:.2f}" for mean in remixes))
+    return told
+
+
 def seam(made: Clip, kept: np.ndarray, source: Clip) -> float | None:
-    """The worst difference across a seam, as a share of the 95th percentile of the source's own (at least STILL, so
-    that a still source asks for no less than what the eye can see). None without a seam."""
+    """The worst difference across a seam, as a share of what is allowed (at least STILL: a still source asks for no
+    less than what the eye can see). None without a seam."""
     whole = np.asarray(kept.all((1, 2)))
     if (seams := whole[1:] != whole[:-1]).any():
-        return float(_steps(made)[seams].max() / max(STILL, np.percentile(_steps(source), 95)))
-    across = [_gradients(made.frames, axis)[np.diff(kept, axis=axis)] for axis in (1, 2)]
+        return float(step_sizes(made.frames)[seams].max() / max(STILL, np.percentile(step_sizes(source.frames), 95)))
+    across, allowed = [], []
+    for axis in (1, 2):
+        join, gradients = np.diff(kept, axis=axis), _gradients(made.frames, axis)
+        across.append(gradients[join])
+        if made.frames.shape == source.frames.shape:
+            allowed.append(_gradients(source.frames, axis)[join])
+        else:  # what was there is not known
+            both = np.take(kept, range(1, kept.shape[axis]), axis) & np.take(kept, range(kept.shape[axis] - 1), axis)
+            allowed.append(gradients[_widened(join, axis, BESIDE) & both])
     if not sum(map(len, across)):
         return None
     own = np.concatenate([_gradients(source.frames, axis).ravel() for axis in (1, 2)])
-    return float(np.concatenate(across).mean() / max(STILL, np.percentile(own, 95)))
+    most = max(STILL, float(np.percentile(own, 95)), float(np.concatenate(allowed).mean()))
+    return float(np.concatenate(across).mean() / most)
+
+
+def _widened(places: np.ndarray, axis: int, by: int) -> np.ndarray:
+    """Also the places up to so many before or after along an axis."""
+    padded = np.pad(places, [(by, by) if k == axis else (0, 0) for k in range(places.ndim)])
+    return np.any([np.take(padded, range(k, k + places.shape[axis]), axis) for k in range(2 * by + 1)], axis=0)
 
 
 def layout_correlation(one: Clip, other: Clip) -> float:
@@ -152,11 +188,6 @@ def layout_correlation(one: Clip, other: Clip) -> float:
 def _blocks(clip: Clip) -> np.ndarray:
     grey = clip.frames[:, : clip.height // 8 * 8, : clip.width // 8 * 8].mean(-1)
     return grey.reshape(len(clip), clip.height // 8, 8, clip.width // 8, 8).mean((2, 4))
-
-
-def _steps(clip: Clip) -> np.ndarray:
-    """Mean absolute difference of each frame from the one before."""
-    return np.abs(np.diff(clip.frames.astype(np.int16), axis=0)).mean((1, 2, 3))
 
 
 def _gradients(frames: np.ndarray, axis: int) -> np.ndarray:
