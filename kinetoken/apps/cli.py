@@ -1,8 +1,10 @@
 """The command line. Each command is a dataclass, in a module of its own but for those that edit, imported when it is
 the one that is asked for, so that help answers before torch has been found."""
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 COMMANDS = {
@@ -73,5 +75,16 @@ def _refuse(message: str) -> int:
     return 2
 
 
+def run() -> None:
+    """`main` as a process of its own, which ends at once: taking torch apart in good order would take up to a second,
+    and the system takes back memory anyway. Everything is on disk and every worker gone when a command returns."""
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with suppress(BrokenPipeError):
+                stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

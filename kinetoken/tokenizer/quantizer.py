@@ -1,5 +1,6 @@
-"""Quantizers: vectors to codes and back. vector-quantize-pytorch does the work, always in fp32; here every kind gets
-the same verbs, and several codebooks of one cell (residual stages) become one integer by mixed radix."""
+"""Quantizers: vectors to codes and back, always in fp32. Finite scalar quantization is a few lines and is written here;
+of the other kinds vector-quantize-pytorch does the work, and takes two seconds to import. Every kind gets the same
+verbs, and several codebooks of one cell (residual stages) become one integer by mixed radix."""
 
 from dataclasses import dataclass
 from math import prod
@@ -94,12 +95,41 @@ class Quantizer(nn.Module):
         return prod(self.config.levels) ** torch.arange(self.config.stages, device=like.device)
 
 
+class FiniteScalars(nn.Module):
+    """Every channel is squashed to the range of its levels and rounded; a code's digits are its levels, lowest channel
+    first (FSQ, Mentzer et al. 2023, section 3.1 and appendix A.1). No weights, and no codebook to collapse."""
+
+    MARGIN = 1e-3  # beyond the outermost levels, so that the gradient does not vanish there
+
+    levels: Tensor
+    radix: Tensor
+
+    def __init__(self, levels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("levels", torch.tensor(levels), persistent=False)
+        self.register_buffer(
+            "radix", torch.tensor([prod(levels[:axis]) for axis in range(len(levels))]), persistent=False
+        )
+
+    def forward(self, x: Float[Tensor, "*cells width"]) -> tuple[Float[Tensor, "*cells width"], Int[Tensor, "*cells"]]:
+        reach = (self.levels - 1) * (1 + self.MARGIN) / 2
+        offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)  # an even number of levels has none in the middle
+        squashed = torch.tanh(x + torch.atanh(offset / reach)) * reach - offset
+        rounded = squashed + (squashed.round() - squashed).detach()  # straight through
+        digits = squashed.detach().round().long() + self.levels // 2
+        return rounded / (self.levels // 2), (digits * self.radix).sum(-1)
+
+    def indices_to_codes(self, codes: Int[Tensor, "*cells"]) -> Float[Tensor, "*cells width"]:
+        middle = self.levels // 2
+        return (codes[..., None] // self.radix % self.levels - middle) / middle
+
+
 def _book(config: QuantizerConfig) -> Any:
+    if config.kind == "fsq":
+        return FiniteScalars(config.levels)
     import vector_quantize_pytorch as vq
 
     match config.kind:
-        case "fsq":
-            return vq.FSQ(levels=list(config.levels))
         case "residual-fsq":
             return vq.ResidualFSQ(levels=list(config.levels), num_quantizers=config.stages)
         case "lfq" | "bsq":

@@ -24,6 +24,22 @@ def test_help_and_import_do_not_wait_for_torch() -> None:
     assert done.returncode == 0 and all(name in done.stdout for name in COMMANDS)
 
 
+def test_generating_imports_no_compiler(tiny_folder: Path, tmp_path: Path) -> None:
+    """torch._dynamo and what it needs take two seconds, half of a cold start."""
+    arguments = ["generate", "a red ball", "--model", str(tiny_folder), "--steps", "1", "-o", str(tmp_path / "a.png")]
+    slow = {"torch._dynamo", "torch._inductor", "sympy", "vector_quantize_pytorch"}
+    code = f"import sys, kinetoken.apps.cli as c; c.main({arguments!r}); print(sorted({slow!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_a_process_ends_with_its_code_and_all_that_it_said() -> None:
+    for arguments, code, said in ((["--version"], 0, "kinetoken "), (["generate", ""], 2, ""), (["sing"], 2, "")):
+        command = [sys.executable, "-m", "kinetoken.apps.cli", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == code and done.stdout.startswith(said) and bool(done.stderr) == bool(code)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

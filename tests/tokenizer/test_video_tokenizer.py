@@ -1,4 +1,4 @@
-from math import log2
+from math import log2, prod
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from kinetoken.generator import Generator
 from kinetoken.grid import CellSize, GridShape
 from kinetoken.tokenizer.layers import blocks_from_frames, frames_from_blocks
 from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, collapse_warning, psnr, variation
-from kinetoken.tokenizer.quantizer import Quantizer, QuantizerConfig
+from kinetoken.tokenizer.quantizer import FiniteScalars, Quantizer, QuantizerConfig
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 QUANTIZERS = [
@@ -110,6 +110,24 @@ def test_every_quantizer_lets_a_tokenizer_learn(config: QuantizerConfig) -> None
 def _smooth() -> np.ndarray:
     t, y, x = np.meshgrid(np.arange(5), np.arange(16), np.arange(16), indexing="ij")
     return np.stack((x * 15, y * 15, (x + y + t) * 7), axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("levels", [(8, 5, 5, 5), (4, 4, 4), (3, 7), (6, 5, 5, 3, 3)])
+def test_finite_scalars_are_those_of_the_library(levels: tuple[int, ...]) -> None:
+    """Codes, vectors and gradients, against vector-quantize-pytorch."""
+    from vector_quantize_pytorch import FSQ
+
+    own, library = FiniteScalars(levels), FSQ(levels=list(levels))
+    ours = (4 * torch.randn(1, 5000, len(levels), generator=torch.Generator().manual_seed(0))).requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    (vectors, codes), (expected, indices) = own(ours), library(theirs)
+    assert (codes == indices).all() and codes.max() == prod(levels) - 1
+    torch.testing.assert_close(vectors, expected, rtol=0, atol=1e-6)
+    vectors.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+    everything = torch.arange(prod(levels))
+    assert (own.indices_to_codes(everything) == library.indices_to_codes(everything)).all()
 
 
 def test_quantizing_is_fp32_whatever_comes_in() -> None:
