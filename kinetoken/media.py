@@ -23,13 +23,14 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 PathLike = str | os.PathLike[str]
+Rgb = tuple[int, int, int]
 
 DEFAULT_FPS = 8.0  # of a still image, and of a file that does not say
 FASTEST_FPS = 1000.0  # what a file claims beyond is not believed
 LONGEST_REST = 5.0  # seconds that the last frame is held, however long the file says
 MAX_PIXELS = 8192 * 8192  # of one frame, checked before it is decoded
 MAX_ANIMATION_PIXELS = 2**33  # of all frames of a gif, webp or png together, for they are decoded twice
-BACKGROUND = 255  # transparent pixels are laid over white
+BACKGROUND = 255  # transparent pixels are laid over white, if nothing else is said
 SHOWN_SIZE = "kinetoken shows {}x{}"  # the comment in an mp4 whose picture was padded to an even size
 SWSCALE_FLAGS = 0x4 | 0x2000 | 0x4000 | 0x40000  # bicubic, full chroma in and out, accurate rounding
 
@@ -56,6 +57,13 @@ class FrameStream:
         return self.frames
 
 
+class _View(NamedTuple):
+    """What frames may be reduced to, as long as they cover it; and what transparent pixels are laid over."""
+
+    cover: tuple[int, int] | None
+    over: Rgb
+
+
 _Picture = Callable[[], np.ndarray]  # H x W x 3 pixels, converted when they are asked for
 
 
@@ -77,18 +85,23 @@ class _Timed(NamedTuple):
 
 @contextmanager
 def open_frames(
-    source: PathLike | BufferedIOBase, *, fps: float | None = None, cover: tuple[int, int] | None = None
+    source: PathLike | BufferedIOBase,
+    *,
+    fps: float | None = None,
+    cover: tuple[int, int] | None = None,
+    over: Rgb = (BACKGROUND, BACKGROUND, BACKGROUND),
 ) -> Iterator[FrameStream]:
     """Read a file frame by frame, holding a few frames in memory however long it is.
 
     source: a path, or a file that is open already. fps: another rate than the file's own: the frames nearest to its
     times; a still image stays one frame. cover: (width, height): frames may be given smaller than they are, their
-    shape kept, as long as they cover this. Skipped and reduced frames cost little more than their decoding.
+    shape kept, as long as they cover this. Skipped and reduced frames cost little more than their decoding. over: what
+    transparent pixels are laid over.
 
     mp4, mov, mkv, webm and avi; gif, webp and png, animated or not; jpeg and bmp. A still image is one frame at
     DEFAULT_FPS. A variable frame rate becomes its average: a frame is held until the next begins, and dropped where two
     meet; the last is held for LONGEST_REST seconds at most. Frames are turned as their rotation or EXIF tag asks,
-    transparency is laid over white, and pixels are taken as square.
+    and pixels are taken as square.
 
     Raises MediaError when the path is no regular file, is of another kind, is damaged, or has frames beyond MAX_PIXELS.
     """
@@ -96,7 +109,7 @@ def open_frames(
     with ExitStack() as opened:
         with _clear_errors(name):
             file = opened.enter_context(_opened(source)) if isinstance(source, str | os.PathLike) else source
-            own_fps, own_size, shown = opened.enter_context(_opener(file.read(32))(file, cover))
+            own_fps, own_size, shown = opened.enter_context(_opener(file.read(32))(file, _View(cover, over)))
             pictures = opened.enter_context(closing(_at_constant_rate(shown, own_fps)))
             frames = _decoded(pictures if fps is None else _resampled(pictures, own_fps, fps))
             first = next(frames, None)
@@ -210,7 +223,7 @@ _DEMUXER_OPTIONS = {
 
 
 @contextmanager
-def _open_video(file: BufferedIOBase, cover: tuple[int, int] | None, demuxer: str) -> Iterator[_Timed]:
+def _open_video(file: BufferedIOBase, view: _View, demuxer: str) -> Iterator[_Timed]:
     with _demuxed(file, demuxer) as (container, stream):
         packets = (packet for packet in container.demux(stream) if packet.size and packet.pts is not None)
         starts = [float(packet.pts * stream.time_base) for packet in packets]
@@ -218,7 +231,7 @@ def _open_video(file: BufferedIOBase, cover: tuple[int, int] | None, demuxer: st
     with _demuxed(file, demuxer) as (container, stream):
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         size = stream.codec_context.width, stream.codec_context.height
-        yield _Timed(fps, size, _video_frames(container, stream, fps, cover))
+        yield _Timed(fps, size, _video_frames(container, stream, fps, view))
 
 
 @contextmanager
@@ -235,13 +248,13 @@ def _demuxed(file: BufferedIOBase, demuxer: str) -> Iterator[tuple[Any, Any]]:
         yield container, stream
 
 
-def _video_frames(container: Any, stream: Any, fps: float, cover: tuple[int, int] | None) -> Iterator[_Shown]:
+def _video_frames(container: Any, stream: Any, fps: float, view: _View) -> Iterator[_Shown]:
     from av.video.reformatter import VideoReformatter
 
     width, height = stream.codec_context.width, stream.codec_context.height
     kept = _kept_part(width, height, container.metadata.get("comment", ""))
-    if kept != (slice(height), slice(width)):
-        cover = None  # the padding of our own writer is a whole pixel of the whole picture
+    own_padding = kept != (slice(height), slice(width))
+    cover = None if own_padding else view.cover  # our own writer's padding is a whole pixel of the whole picture
     reformat = partial(VideoReformatter().reformat, interpolation=SWSCALE_FLAGS)
     start = 0.0
     for frame in container.decode(stream):
@@ -250,7 +263,7 @@ def _video_frames(container: Any, stream: Any, fps: float, cover: tuple[int, int
         convert = partial(reformat, width=size[0], height=size[1])
         start = frame.time if frame.time is not None else start
         seconds = float(frame.duration * frame.time_base) if frame.duration else 1 / fps
-        yield _Shown(start, seconds, partial(_turned_pixels, frame, convert, kept, turns))
+        yield _Shown(start, seconds, partial(_turned_pixels, frame, convert, kept, turns, view.over))
         start += seconds
 
 
@@ -261,8 +274,10 @@ def _size_to_cover(width: int, height: int, cover: tuple[int, int] | None) -> tu
     return round(width * scale), round(height * scale)
 
 
-def _turned_pixels(frame: Any, convert: Callable[..., Any], kept: tuple[slice, slice], turns: int) -> np.ndarray:
-    return np.ascontiguousarray(np.rot90(_video_pixels(frame, convert)[kept], turns))
+def _turned_pixels(
+    frame: Any, convert: Callable[..., Any], kept: tuple[slice, slice], turns: int, over: Rgb
+) -> np.ndarray:
+    return np.ascontiguousarray(np.rot90(_video_pixels(frame, convert, over)[kept], turns))
 
 
 def _kept_part(width: int, height: int, comment: str) -> tuple[slice, slice]:
@@ -273,39 +288,43 @@ def _kept_part(width: int, height: int, comment: str) -> tuple[slice, slice]:
     return slice(int(shown[2])), slice(int(shown[1]))
 
 
-def _video_pixels(frame: Any, convert: Callable[..., Any]) -> np.ndarray:
+def _video_pixels(frame: Any, convert: Callable[..., Any], over: Rgb) -> np.ndarray:
     """H x W x 3. A video that does not say which YUV it uses is BT.709 if it is high definition, BT.601 if not."""
     transparent = any(component.is_alpha for component in frame.format.components)
     colours = _BT709 if frame.colorspace == _UNSPECIFIED and frame.height >= 720 else None
     pixels = convert(frame, format="rgba" if transparent else "rgb24", src_colorspace=colours).to_ndarray()
-    return _over_background(pixels) if transparent else pixels
+    return _laid_over(pixels, over) if transparent else pixels
 
 
-def _over_background(rgba: UInt8[np.ndarray, "height width 4"]) -> UInt8[np.ndarray, "height width 3"]:
+def _laid_over(rgba: UInt8[np.ndarray, "height width 4"], over: Rgb) -> UInt8[np.ndarray, "height width 3"]:
     colour, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
-    return ((colour * alpha + BACKGROUND * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return ((colour * alpha + np.array(over, np.uint16) * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 _TICK = {"GIF": 0.01, "WEBP": 0.001, "PNG": 1e-6}  # what can be animated, and the seconds its delays are rounded to
 
 
 @contextmanager
-def _open_image(file: BufferedIOBase, cover: tuple[int, int] | None, name: str) -> Iterator[_Timed]:
+def _open_image(file: BufferedIOBase, view: _View, name: str) -> Iterator[_Timed]:
     file.seek(0)
     with Image.open(file, formats=[name]) as image:  # type: ignore[arg-type]  # it reads and seeks: that will do
         size = image.size
         _check_pixels(*size)
         indices = range(int(getattr(image, "default_image", False)), getattr(image, "n_frames", 1))
-        if cover is not None:
-            image.draft("RGB", (max(cover),) * 2)  # a jpeg is decoded at an eighth, a quarter or half, if that covers
+        if view.cover is not None:
+            image.draft(
+                "RGB", (max(view.cover),) * 2
+            )  # a jpeg is decoded at an eighth, a quarter or half, if that covers
         if name not in _TICK or len(indices) < 2:
-            yield _Timed(DEFAULT_FPS, size, iter([_Shown(0.0, 1 / DEFAULT_FPS, partial(_image_pixels, image))]))
+            yield _Timed(
+                DEFAULT_FPS, size, iter([_Shown(0.0, 1 / DEFAULT_FPS, partial(_image_pixels, image, view.over))])
+            )
             return
         if len(indices) * image.width * image.height > MAX_ANIMATION_PIXELS:
             raise MediaError(f"has {len(indices)} frames of {image.width}x{image.height}; convert it to mp4 first")
         seconds = [_seconds_shown(image, index) for index in indices]
         fps = _fps(list(accumulate(seconds[:-1], initial=0.0)), _TICK[name])
-        yield _Timed(fps, size, _image_frames(image, indices, seconds))
+        yield _Timed(fps, size, _image_frames(image, indices, seconds, view.over))
 
 
 def _seconds_shown(image: Image.Image, index: int) -> float:
@@ -314,23 +333,23 @@ def _seconds_shown(image: Image.Image, index: int) -> float:
     return (image.info.get("duration") or 100) / 1000  # browsers too show an unspecified frame for a tenth of a second
 
 
-def _image_frames(image: Image.Image, indices: range, seconds: list[float]) -> Iterator[_Shown]:
+def _image_frames(image: Image.Image, indices: range, seconds: list[float], over: Rgb) -> Iterator[_Shown]:
     for index, start, shown in zip(indices, accumulate(seconds, initial=0.0), seconds, strict=False):
         image.seek(index)
-        pixels = _image_pixels(image)  # now, before the image moves on
+        pixels = _image_pixels(image, over)  # now, before the image moves on
         yield _Shown(start, shown, partial(np.asarray, pixels))
 
 
-def _image_pixels(image: Image.Image) -> np.ndarray:
+def _image_pixels(image: Image.Image, over: Rgb) -> np.ndarray:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits a pixel
         image = Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
-        return _over_background(np.asarray(image.convert("RGBA")))
+        return _laid_over(np.asarray(image.convert("RGBA")), over)
     return np.array(image.convert("RGB"))
 
 
-_Opener = Callable[[BufferedIOBase, tuple[int, int] | None], AbstractContextManager[_Timed]]
+_Opener = Callable[[BufferedIOBase, _View], AbstractContextManager[_Timed]]
 _MAGIC: list[tuple[int, bytes, _Opener | None]] = [
     # HEIF and AVIF pictures live in the boxes of an mp4, but their tiles are not frames.
     *((4, b"ftyp" + brand, None) for brand in (b"avi", b"hei", b"hev", b"mif", b"msf")),

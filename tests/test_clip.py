@@ -357,7 +357,7 @@ def test_no_clock_makes_a_few_frames_many(tick, told):
         assert (max(starts, default=0.0) - min(starts, default=0.0)) * fps <= len(starts) + 1
 
 
-def test_transparency_is_laid_over_white(tmp_path):
+def test_transparency_is_laid_over_white_or_what_is_said(tmp_path):
     half = np.full((16, 16, 4), (255, 0, 0, 128), np.uint8)
     pink, mask = (255, 127, 127), Image.fromarray(half)
     mask.save(tmp_path / "rgba.png")
@@ -365,6 +365,8 @@ def test_transparency_is_laid_over_white(tmp_path):
     encode(tmp_path / "rgba.mov", "qtrle", "argb", [half] * 3, [0, 100, 200])
     for name in ("rgba.png", "rgba.webp", "rgba.mov"):
         assert np.abs(Clip.read(tmp_path / name).frames.astype(int) - pink).max() <= 1, name
+        with open_frames(tmp_path / name, over=(0, 0, 255)) as stream:
+            assert np.abs(next(iter(stream)).astype(int) - (128, 0, 127)).max() <= 1, name
     clear = Image.new("P", (4, 4), 0)
     clear.putpalette([255, 0, 0])
     clear.save(tmp_path / "clear.gif", transparency=0)

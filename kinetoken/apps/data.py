@@ -51,6 +51,9 @@ class Prepare:
     """Cut longer scenes into pieces."""
     picture_fps: float | None = None
     """Frames per second of folders of pictures; as --fps if not given, so that none is left out."""
+    backdrops: int = 0
+    """Make so many clips of what is transparent, each before another plain colour, which its captions say; with 0 it
+    is laid over white."""
     format: Literal["webp", "mp4"] = "webp"
     """webp keeps every pixel; mp4 takes about a tenth of the room."""
     workers: int | None = None
@@ -90,6 +93,7 @@ class Prepare:
             longest=parsed_frames(self.longest, self.fps),
             format=self.format,
             picture_fps=self.picture_fps,
+            backdrops=self.backdrops,
         )
 
     def _tell(self, fresh: int, total: int) -> None:
@@ -169,7 +173,7 @@ class EmojiSet:
     """Microsoft's animated Fluent emoji, brought by npm: some 2,100 animations with names, 256x256, most of them loops.
 
     kinetoken data emoji -o emoji/
-    kinetoken data prepare emoji/captions.csv -o shards/
+    kinetoken data prepare emoji/captions.csv -o shards/ --fps 12 --no-cuts --backdrops 3
 
     captions.csv lists what may be trained on, held-out.csv what may not: one emoji in twenty, and one skin tone in five
     of each of the others. It says first what it will download. Ctrl-C stops; the same command goes on, and does nothing

@@ -86,7 +86,7 @@ def _stored(writer: ShardWriter, source: Source, reading: Reading, seen: set[str
             seconds = round(about["frames"] / about["fps"], 3)
             dropped.append(Dropped(reason=Reason.DUPLICATE, second=about["second"], seconds=seconds))
         else:
-            placed.append(writer.add(about, source.captions, found.path))
+            placed.append(writer.add(about, found.captions, found.path))
             seen.add(about["sha256"])
         found.path.unlink()
     record = Record(

@@ -1,15 +1,17 @@
 import os
 import tarfile
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from kinetoken.clip import Clip
 from kinetoken.data import reading_pool
-from kinetoken.data.clip_reading import PrepareConfig, read
+from kinetoken.data.clip_reading import BACKDROPS, PrepareConfig, read
 from kinetoken.data.clips_on_disk import prepare
 from kinetoken.data.filters import Reason
 from kinetoken.data.sources import DataSet
@@ -143,6 +145,34 @@ def _read_or_die(task: Any) -> Any:
     if task.source.name == "good.mp4":
         os._exit(1)
     return read(task)
+
+
+def test_what_is_transparent_gets_backdrops_that_its_captions_name(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    pictures = []
+    for time in range(5):
+        rgba = np.zeros((16, 16, 4), np.uint8)
+        rgba[4:12, 2 * time : 2 * time + 6] = (0, 255, 255, 255)
+        pictures.append(Image.fromarray(rgba))
+    pictures[0].save(source / "a square.png", save_all=True, append_images=pictures[1:], duration=125)
+    moving(0, frames=5).save(source / "opaque.webp")
+    three = replace(CONFIG, backdrops=3)
+    (clear, opaque) = (record for record in _prepared(source, tmp_path / "shards", three) if record)
+    assert len(clear.clips) == 3 and len(opaque.clips) == 1
+    shards = TarShards(tmp_path / "shards")
+    names = set()
+    for number in range(3):
+        (caption,) = shards[number].captions
+        before = caption.removeprefix("a square on a ").removesuffix(" background")
+        assert (shards[number].clip.frames[:, 0, 0] == BACKDROPS[before]).all()
+        assert (shards[number].clip.frames[0, 5, 3] == (0, 255, 255)).all()
+        names.add(before)
+    assert len(names) == 3 and shards[3].captions == ("opaque",)
+    (plain, _) = (record for record in _prepared(source, tmp_path / "plain") if record)
+    assert len(plain.clips) == 1 and (TarShards(tmp_path / "plain")[0].clip.frames[:, 0, 0] == 255).all()
+    with pytest.raises(ValueError, match="backdrops"):
+        replace(CONFIG, backdrops=11)
 
 
 def test_a_file_that_kills_its_process_is_corrupt(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
