@@ -158,7 +158,8 @@ def _spooled(
     }
     if backdrop is None:
         return Found(path=path, about=about, captions=task.source.captions)
-    told = tuple(f"{caption} on a {backdrop} background" for caption in task.source.captions)
+    article = "an" if backdrop[0] in "aeiou" else "a"
+    told = tuple(f"{caption} on {article} {backdrop} background" for caption in task.source.captions)
     return Found(path=path, about=about | {"backdrop": backdrop}, captions=told)
 
 

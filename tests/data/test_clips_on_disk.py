@@ -164,7 +164,8 @@ def test_what_is_transparent_gets_backdrops_that_its_captions_name(tmp_path: Pat
     names = set()
     for number in range(3):
         (caption,) = shards[number].captions
-        before = caption.removeprefix("a square on a ").removesuffix(" background")
+        article, before = caption.removeprefix("a square on ").removesuffix(" background").split()
+        assert article == ("an" if before == "orange" else "a")
         assert (shards[number].clip.frames[:, 0, 0] == BACKDROPS[before]).all()
         assert (shards[number].clip.frames[0, 5, 3] == (0, 255, 255)).all()
         names.add(before)
