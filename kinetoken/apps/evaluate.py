@@ -33,8 +33,9 @@ class Command:
     adherence: clips made from captions, every stated attribute judged from the pixels. tasks: every job (animate,
     extend, …), --count clips for each: kept pixels, lengths, seams, prompts; exit code 1 if any promise breaks.
     ceiling: rendered clips sent through the tokenizer. captions: what the model says of rendered clips. reconstruction:
-    PSNR of the tokenizer. gravity: fitted to generated bounces. drift: adherence in each eighth of clips of eight times
-    the model's length. judge: the judge itself, against rendered truth.
+    PSNR, SSIM and flicker of the tokenizer, on toybox or on your own clips (--data). gravity: fitted to generated
+    bounces. drift: adherence in each eighth of clips of eight times the model's length. judge: the judge itself,
+    against rendered truth.
     """
 
     what: Positional[Measurement]
@@ -45,6 +46,10 @@ class Command:
     """How many scenes; as many as the model's card has if not given."""
     actors: int = 1
     """Objects in each scene, for adherence and ceiling."""
+    data: Path | None = None
+    """For reconstruction: clips of your own, as kinetoken data prepare wrote them. They are measured as they are."""
+    trained_on: tuple[Path, ...] = ()
+    """With --data: prepared clips that the model has been trained on. Refuses to measure if one is in both."""
     device: str | None = None
     """cpu, cuda, …; the best there is if not given."""
     steps: int | None = None
@@ -62,10 +67,12 @@ class Command:
         count = USUAL_COUNT[self.what] if self.count is None else self.count
         if count < 1 or self.actors not in (1, 2, 3):
             raise ValueError(f"--count must be at least 1 and --actors 1, 2 or 3, found {count} and {self.actors}")
+        if (self.data or self.trained_on) and (self.what != "reconstruction" or self.data is None):
+            raise ValueError("--data is for reconstruction, and --trained-on for --data")
         if self.what == "judge":
             from kinetoken.evaluation.judge_report import judge_report
 
-            figures = judge_report(count, 0)
+            figures: dict[str, Any] = judge_report(count, 0)
             records: list[Record] = []
         else:
             from kinetoken.evaluation.generation import FIRST_SEED, summary
@@ -78,7 +85,8 @@ class Command:
                 total = count * len(JOBS)
             records = list(progress(self._records(count), self.what, total=total))
             split = "train, seeds never trained on" if self.what == "gravity" else "held-out"
-            figures = summary(records) | {"split": split, "first_seed": FIRST_SEED}
+            source = {"split": split, "first_seed": FIRST_SEED} if self.data is None else self._source()
+            figures = summary(records) | source
         print(json.dumps({"measurement": self.what, "model": self.model, "actors": self.actors} | figures, indent=2))
         if self.output is not None:
             self._write(figures, records)
@@ -106,12 +114,24 @@ class Command:
                 return generation.ceiling(generator.tokenizer, count=count, actors=self.actors)
             case "captions":
                 return generation.captioning(generator, count=count)
+            case "reconstruction" if self.data is not None:
+                from kinetoken.data.tar_shards import TarShards
+
+                shards = TarShards(self.data)
+                return generation.reconstruction_of(
+                    generator.tokenizer, shards, count=count, trained_on=self.trained_on
+                )
             case "reconstruction":
                 return generation.reconstruction(generator.tokenizer, count=count)
             case "drift":
                 return generation.drift(generator, count=count)
             case _:
                 return generation.gravity(generator, count=count)
+
+    def _source(self) -> dict[str, str]:
+        against = ", ".join(map(str, self.trained_on))
+        split = f"none in {against} (by hash of the pixels)" if against else "not compared with training clips"
+        return {"data": str(self.data), "split": split, "resize": "none"}
 
     def _write(self, figures: dict[str, Any], records: "Sequence[Record]") -> None:
         assert self.output is not None
@@ -120,6 +140,7 @@ class Command:
         with (self.output / "records.jsonl").open("w") as lines:
             for record in records:
                 fields = {"seed": record.seed, "text": record.text, "figure": record.figure, "verdict": record.verdict}
+                fields |= record.measures
                 lines.write(json.dumps(fields) + "\n")
         clips = [(record.clip, record.right) for record in records[:48] if record.clip is not None]
         if clips:

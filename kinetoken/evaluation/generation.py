@@ -7,16 +7,18 @@ what it has; `summary` turns records into figures. All scenes have seeds that ar
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kinetoken.clip import Clip
+from kinetoken.data.tar_shards import TarShards, records
 from kinetoken.data.toybox import GRAVITY, Caption, Motion, Scene, captions, render, sample_scene
 from kinetoken.evaluation.captions import caption_verdict
 from kinetoken.evaluation.judge import fit_gravity, judge
-from kinetoken.evaluation.reconstruction import psnr
+from kinetoken.evaluation.reconstruction import flicker, psnr, ssim
 from kinetoken.generator import Generator
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 
@@ -27,13 +29,15 @@ FIRST_SEED = 2**40  # scenes from here on are never trained on, whatever they ho
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One scene's outcome. verdict: attribute path to right or wrong; figure: a number, for what is not judged."""
+    """One scene's outcome. verdict: attribute path to right or wrong; figure: a number, for what is not judged;
+    measures: further ones, by name."""
 
     seed: int
     text: str
     verdict: dict[str, bool]
     figure: float | None = None
     clip: Clip | None = None
+    measures: dict[str, float] = field(default_factory=dict)
 
     @property
     def right(self) -> bool:
@@ -89,11 +93,40 @@ def captioning(generator: Generator, *, count: int, first_seed: int = FIRST_SEED
 
 
 def reconstruction(tokenizer: VideoTokenizer, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
-    """PSNR of held-out clips of 17 frames of 64 x 64, as scenes come: one to three objects."""
+    """PSNR, and the measures of `rebuilt`, of held-out clips of 17 frames of 64 x 64, as scenes come: one to three
+    objects."""
     for number in range(count):
         clip = render(sample_scene(first_seed + number, split="held-out"))
-        rebuilt = _through(tokenizer, clip)
-        yield Record(seed=first_seed + number, text="", verdict={}, figure=psnr(clip, rebuilt), clip=rebuilt)
+        yield rebuilt(tokenizer, clip, seed=first_seed + number)
+
+
+def reconstruction_of(
+    tokenizer: VideoTokenizer, shards: TarShards, *, count: int, trained_on: Sequence[Path] = ()
+) -> Iterator[Record]:
+    """Likewise of prepared clips, as they are: `count` of them, evenly spread, or all if there are fewer.
+
+    trained_on: folders of prepared clips. Raises: ValueError if a clip of theirs, by the hash of its pixels, is among
+    those to be measured; before anything is.
+    """
+    own = {clip.sha256 for record in records(shards.folder) for clip in record.clips}
+    for folder in trained_on:
+        known = own & {clip.sha256 for record in records(folder) for clip in record.clips}
+        if known:
+            raise ValueError(f"{len(known)} of {len(own)} clips are also in {folder}: measure on clips that are not")
+    for number in np.unique(np.linspace(0, len(shards) - 1, count).round().astype(int)).tolist():
+        stored = shards[number]
+        yield rebuilt(tokenizer, stored.clip, seed=number, text=stored.source)
+
+
+def rebuilt(tokenizer: VideoTokenizer, clip: Clip, *, seed: int, text: str = "") -> Record:
+    """figure: PSNR in dB. measures: SSIM; flicker, in levels of 255; bits per pixel."""
+    made = _through(tokenizer, clip)
+    measures = {
+        "ssim": ssim(clip, made),
+        "flicker": flicker(clip, made),
+        "bits_per_pixel": tokenizer.bits_per_pixel(*clip.frames.shape[:3]),
+    }
+    return Record(seed=seed, text=text, verdict={}, figure=psnr(clip, made), clip=made, measures=measures)
 
 
 def gravity(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
@@ -117,7 +150,7 @@ def gravity(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -
 
 def summary(records: Sequence[Record]) -> dict[str, Any]:
     """count; clips_right: the share with everything right, and its 95% interval; attributes_right: the share of all
-    attributes; by_attribute: the same for each kind, or each window; mean: of the figures."""
+    attributes; by_attribute: the same for each kind, or each window; mean: of the figures; and of each measure."""
     kinds: dict[str, list[bool]] = defaultdict(list)
     for record in records:
         for path, right in record.verdict.items():
@@ -132,6 +165,8 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
     if figures := [record.figure for record in records if record.figure is not None]:
         result["mean"] = round(float(np.mean(figures)), 4)
         result["median"] = round(float(np.median(figures)), 4)
+    for name in records[0].measures if records else ():
+        result[name] = round(float(np.mean([record.measures[name] for record in records])), 4)
     return result
 
 

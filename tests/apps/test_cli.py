@@ -148,6 +148,8 @@ def test_render_writes_clips_captions_and_descriptions(tmp_path: Path) -> None:
         (["reconstruct", "no-such-file.mp4"], "no-such-file"),
         (["render", "TEXT"], "file"),
         (["evaluate", "judge", "--count", "0"], "--count"),
+        (["evaluate", "adherence", "--data", "shards"], "--data is for reconstruction"),
+        (["evaluate", "reconstruction", "--trained-on", "shards"], "--trained-on for --data"),
         (["train", "network", "--run", "x", "--recipe", "debug"], "--tokenizer"),
         (["train", "tokenizer", "--run", "x", "--depth", "3"], "--depth"),
     ],

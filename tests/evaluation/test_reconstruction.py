@@ -1,10 +1,19 @@
 """Known answers of the measures of reconstruction."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from kinetoken.clip import Clip
+from kinetoken.data.clip_reading import PrepareConfig
+from kinetoken.data.clips_on_disk import prepare
+from kinetoken.data.sources import DataSet
+from kinetoken.data.tar_shards import TarShards
+from kinetoken.evaluation.generation import reconstruction_of, summary
 from kinetoken.evaluation.reconstruction import flicker, psnr, ssim
+from kinetoken.generator import Generator
+from tests.data.clips import moving
 
 
 def of(frames: np.ndarray) -> Clip:
@@ -75,3 +84,30 @@ def test_flicker_counts_only_errors_that_move(noise):
 def test_clips_must_be_alike(measure, noise):
     with pytest.raises(ValueError, match="5 frames of 32x24 and 4 frames of 32x24; cut or resize"):
         measure(noise, of(noise.frames[:4]))
+
+
+def prepared(folder: Path, seeds: range) -> TarShards:
+    (folder / "in").mkdir(parents=True)
+    for seed in seeds:
+        moving(seed, frames=5).save(folder / f"in/clip {seed}.webp")
+    config = PrepareConfig(width=24, height=24, cuts=False, shortest=4)
+    assert len(list(prepare(DataSet(folder / "in"), folder / "shards", config, workers=0))) == len(seeds)
+    return TarShards(folder / "shards")
+
+
+def test_clips_of_ones_own_are_measured_unless_they_were_trained_on(tmp_path: Path, tiny: Generator) -> None:
+    own, other, overlapping = (
+        prepared(tmp_path / name, seeds)
+        for name, seeds in (("own", range(4)), ("other", range(4, 6)), ("overlapping", range(3, 6)))
+    )
+    found = list(reconstruction_of(tiny.tokenizer, own, count=10, trained_on=[other.folder]))
+    assert [record.text for record in found] == [f"clip {seed}.webp" for seed in range(4)]
+    for number, record in enumerate(found):
+        assert record.clip is not None and record.figure == pytest.approx(psnr(own[number].clip, record.clip))
+    figures = summary(found)
+    assert figures["count"] == 4 and figures["ssim"] == pytest.approx(
+        np.mean([record.measures["ssim"] for record in found]), abs=1e-4
+    )
+    assert [record.seed for record in reconstruction_of(tiny.tokenizer, own, count=2)] == [0, 3]
+    with pytest.raises(ValueError, match="1 of 4 clips are also in"):
+        list(reconstruction_of(tiny.tokenizer, own, count=10, trained_on=[other.folder, overlapping.folder]))
