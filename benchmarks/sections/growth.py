@@ -4,18 +4,21 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Timer
 from typing import Any
 
 from benchmarks.matching import Match, maskgit_match
 from benchmarks.measuring import Cannot, Spread, number
-from benchmarks.peer_environment import ROOT
+from benchmarks.peer_environment import ROOT, Peer
 from benchmarks.report import Findings, Table
 from benchmarks.setting import Setting, memory_mb
 
 OURS, PEER = "kinetoken", "phenaki-pytorch"
 FRAMES, SIZES = (17, 33, 65, 129, 257), (64, 96, 128, 192)
 MOST_REPEATS = 3
+PATIENCE = 150  # seconds that the peer has for a point; what takes longer says no more of how it grows
 SPARED_MB = 1500  # of the machine's memory, which no point may have
 
 Point = dict[str, Any]
@@ -53,8 +56,9 @@ def _our_point(setting: Setting, frames: int, size: int) -> Point:
 def _peer_point(setting: Setting, match: Match, frames: int, size: int) -> Point:
     """The same network, with room for as many positions as this clip has."""
     options = {**match.options, "frames": frames, "size": size}
+    late = Event()
     try:
-        with setting.peer() as peer:
+        with setting.peer() as peer, _ending(peer, late):
             peer.ask("limit_memory", megabytes=memory_mb() - SPARED_MB)
             peer.ask("build", name=PEER, kind="maskgit", **options)
             peer.ask("sample", name=PEER, clips=1, frames=1, decoded=True)
@@ -62,7 +66,23 @@ def _peer_point(setting: Setting, match: Match, frames: int, size: int) -> Point
             seconds = peer.ask("sample_several", name=PEER, frames=frames, most=most)
             return {"seconds": seconds, "memory_mb": peer.ask("peak_memory_mb")}
     except Cannot as error:
-        return {"cannot": str(error)}
+        return {"cannot": f"more than {PATIENCE} s" if late.is_set() else str(error)}
+
+
+@contextmanager
+def _ending(peer: Peer, late: Event) -> Iterator[None]:
+    """The peer's process is ended, and `late` set, once PATIENCE is over."""
+
+    def end() -> None:
+        late.set()
+        peer.process.kill()
+
+    timer = Timer(PATIENCE, end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _table(what: str, points: dict[str, dict[str, Point]]) -> Table:

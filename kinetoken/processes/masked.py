@@ -174,7 +174,8 @@ def _tube(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray, "time 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
-    """steps: network evaluations for the grid. guidance: 1 is none, above it the text counts for more than it did in
+    """steps: network evaluations for a grid of which nothing is known; by layers, one of which whole layers are known
+    takes the share of those that are to be filled. guidance: 1 is none, above it the text counts for more than it did in
     training (Ho and Salimans 2022). guided: the interval of progress in which guidance applies. order: of layers, one
     layer of time after another, away from what is known; halton and random take cells of all layers; confidence asks
     the network each time. temperature: 1 samples, 0 takes the likeliest.
@@ -303,12 +304,14 @@ def _targets(unknown: int, steps: int, exponent: float) -> list[int]:
 
 def _targets_by_layer(counts: Sequence[int], begun: bool, config: SamplingConfig) -> list[int]:
     """Likewise, layer after layer, of `counts` unknown places each. begun: there is something to go by from the start.
-    All have the same share of the steps, and the first, if it has nothing to go by, a larger one. A layer for which
-    there is no step is filled together with the next."""
+    All have the same share of the steps, and the first, if it has nothing to go by, a larger one: a layer takes as many
+    after something known as it takes in a clip made of nothing. One for which there is no step is filled together with
+    the next."""
     weights = [float(count > 0) for count in counts]
     if not begun:
         weights[0] = config.first
-    ends = (np.cumsum(weights) / sum(weights) * config.steps + 1e-9).astype(int).tolist()
+    steps = max(1, round(config.steps * sum(weights) / (config.first + len(weights) - 1)))
+    ends = (np.cumsum(weights) / sum(weights) * steps + 1e-9).astype(int).tolist()
     targets, filled, waiting, last = [], 0, 0, 0
     for count, end in zip(counts, ends, strict=True):
         waiting += count
