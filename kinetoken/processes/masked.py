@@ -175,8 +175,8 @@ def _tube(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray, "time 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
     """steps: network evaluations for a grid of which nothing is known; by layers, one of which whole layers are known
-    takes the share of those that are to be filled. guidance: 1 is none, above it the text counts for more than it did in
-    training (Ho and Salimans 2022). guided: the interval of progress in which guidance applies. order: of layers, one
+    takes the share of those that are to be filled. guidance: 1 is none, above it the text counts for more than it did
+    in training (Ho and Salimans 2022). guided: the interval of progress in which guidance applies. order: of layers, one
     layer of time after another, away from what is known; halton and random take cells of all layers; confidence asks
     the network each time. temperature: 1 samples, 0 takes the likeliest.
     revision: the share of its own codes that the sampler takes back before each step, to choose them again now that
