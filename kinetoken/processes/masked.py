@@ -176,9 +176,9 @@ def _tube(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray, "time 
 class SamplingConfig:
     """steps: network evaluations for a grid of which nothing is known; by layers, one of which whole layers are known
     takes the share of those that are to be filled. guidance: 1 is none, above it the text counts for more than it did
-    in training (Ho and Salimans 2022). guided: the interval of progress in which guidance applies. order: of layers, one
-    layer of time after another, away from what is known; halton and random take cells of all layers; confidence asks
-    the network each time. temperature: 1 samples, 0 takes the likeliest.
+    in training (Ho and Salimans 2022). guided: the interval of progress in which guidance applies. order: of layers,
+    one layer of time after another, away from what is known; halton and random take cells of all layers; confidence
+    asks the network each time. temperature: 1 samples, 0 takes the likeliest.
     revision: the share of its own codes that the sampler takes back before each step, to choose them again now that
     more is known; the number of steps stays the same. exponent: of the share of places filled at a progress in [0, 1],
     progress^exponent (by layers: of a layer's places). 2 is nearly the cosine schedule; above it the first steps, which
