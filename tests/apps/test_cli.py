@@ -196,7 +196,7 @@ def test_an_extension_keeps_its_source_and_shows_its_steps(
 ) -> None:
     source, output, shown = _source(tmp_path), tmp_path / "longer.webp", tmp_path / "steps"
     arguments = ["extend", source, "--after", "3f", "--before", "0.25s", "a ball", "-o", str(output), "--json"]
-    assert main([*arguments, "--model", str(tiny_folder), "--steps", "2", "--preview", str(shown)]) == 0
+    assert main([*arguments, "--model", str(tiny_folder), "--steps", "4", "--preview", str(shown)]) == 0
     assert json.loads(capsys.readouterr().out)["frames"] == 11 and len(list(shown.iterdir())) == 2
     assert (Clip.read(output).frames[2:8] == Clip.read(source).frames).all()
 
