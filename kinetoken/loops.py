@@ -6,6 +6,7 @@ from math import ceil
 import numpy as np
 
 from kinetoken.clip import Clip
+from kinetoken.draft import step_sizes
 from kinetoken.grid import CellSize, layers_of_loop, picked
 
 
@@ -62,15 +63,11 @@ def closed(source: Clip, made: Clip, *, kept: int) -> Clip:
 def seam(clip: Clip) -> tuple[float, float]:
     """(the step from the last frame to the first, the median step of the clip): mean absolute differences of pixels in
     [0, 255]."""
-    steps = [_step(before, after) for before, after in zip(clip.frames, np.roll(clip.frames, -1, axis=0), strict=True)]
-    return steps[-1], float(np.median(steps[:-1] or steps))
+    last_to_first = float(step_sizes(clip.frames[[-1, 0]])[0])
+    return last_to_first, float(np.median(step_sizes(clip.frames))) if len(clip) > 1 else last_to_first
 
 
 def loops(clip: Clip) -> bool:
     """Whether the step from the last frame to the first is no larger than the median step."""
     last_to_first, median = seam(clip)
     return last_to_first <= median
-
-
-def _step(before: np.ndarray, after: np.ndarray) -> float:
-    return float(np.abs(before.astype(np.int16) - after.astype(np.int16)).mean())

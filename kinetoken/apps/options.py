@@ -29,7 +29,8 @@ class Making:
     seed: int | None = None
     """The same seed gives the same clip. Drawn, and said, if not given; clip k of several takes seed + k."""
     steps: int | None = None
-    """How many times the network runs over the grid: more is slower and often better."""
+    """How many times the network runs over a grid of which nothing is known, and in proportion where a part is: more is
+    slower and often better."""
     guidance: float | None = None
     """How much the words count: 1 is as in training."""
     temperature: float | None = None
