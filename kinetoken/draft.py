@@ -132,11 +132,13 @@ def _all_kept(frame: Bool[np.ndarray, "height width"], size: tuple[int, int]) ->
 
 
 def _whole_blocks(kept: Bool[np.ndarray, "frames height width"], cell: CellSize) -> Bool[np.ndarray, "frames _ _"]:
-    """Whether all pixels of each cell's share of a frame are kept; what lies outside the frame does not count."""
+    """Whether all pixels of the share of a frame that each cell, and its square, has are kept; what lies outside the
+    frame does not count."""
+    high, wide = cell.height * cell.square, cell.width * cell.square
     _, height, width = kept.shape
-    padded = np.pad(kept, ((0, 0), (0, -height % cell.height), (0, -width % cell.width)), constant_values=True)
-    rows, columns = padded.shape[1] // cell.height, padded.shape[2] // cell.width
-    return np.asarray(padded.reshape(-1, rows, cell.height, columns, cell.width).all((2, 4)))
+    padded = np.pad(kept, ((0, 0), (0, -height % high), (0, -width % wide)), constant_values=True)
+    squares = padded.reshape(-1, padded.shape[1] // high, high, padded.shape[2] // wide, wide).all((2, 4))
+    return np.asarray(squares.repeat(cell.square, axis=1).repeat(cell.square, axis=2))
 
 
 def _whole_layers(kept: Bool[np.ndarray, "frames rows columns"], step: int) -> Bool[np.ndarray, "time rows columns"]:

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ class PartialClip:
         """Unknown cells borrow the code of the nearest filled one."""
         codes = self.codes
         clip = self.generator.tokenizer.decode_clip(
-            _nearest_known(codes, codes >= 0),
+            _nearest_known(codes, codes >= 0, self.generator.config.tokenizer.cell.square),
             fps=self.fps,
             frames=self.frames,
             height=self.height,
@@ -310,7 +311,7 @@ class Generator(Editing):
     def _past(self, clip: Clip, plan: LoopPlan) -> Int[Tensor, "1 layers rows columns"]:
         """Ids of what stays of a clip that becomes a loop."""
         codes = self.tokenizer.encode_clip(clip, loop=True)
-        kept = _pad_to_patches(codes[: plan.layers - plan.anew], self.config.network.patch)
+        kept = self._padded(codes[: plan.layers - plan.anew])
         return kept[None].to(self.device) + self.config.network.vocabulary.text_end
 
     def edit(
@@ -330,7 +331,7 @@ class Generator(Editing):
 
         Raises: ValueError, before any work, for an empty or too long prompt.
         """
-        config, patch = self.config, self.config.network.patch
+        config = self.config
         sampling = _sampling(
             config.sampling, steps=steps, guidance=guidance, temperature=temperature, revision=revision
         )
@@ -343,13 +344,13 @@ class Generator(Editing):
         )
         size = len(work.clip), work.clip.height, work.clip.width
         _check_size(*size)
-        known = _pad_to_patches(torch.from_numpy(work.known), patch)
+        known = self._padded(torch.from_numpy(work.known))
         known |= first_codes(
             GridShape(time=known.shape[0], rows=known.shape[1], columns=known.shape[2]), draft.share, seed
         )
 
         def steps_of_work() -> Iterator[PartialClip]:
-            grid = _pad_to_patches(self.tokenizer.encode_clip(work.clip).cpu(), patch)
+            grid = self._padded(self.tokenizer.encode_clip(work.clip).cpu())
             canvas = completion(row, grid + config.network.vocabulary.text_end, known, self._usual_words)
             done = [Step(canvas, 1, 1)] if known.all() else self.fill(canvas, seed=seed, sampling=sampling)
             for step in done:
@@ -384,13 +385,25 @@ class Generator(Editing):
         """Yield after every word."""
         fitted = _fit(clip, self.config)
         codes = self.tokenizer.encode_clip(fitted)
-        grid = _pad_to_patches(codes, self.config.network.patch) + self.config.network.vocabulary.text_end
+        grid = self._padded(codes) + self.config.network.vocabulary.text_end
         canvas = captioning(grid.cpu(), self.config.network.words).to(self.device)
         return fill_text(self.network, canvas, seed, temperature=temperature)
 
     def fill(self, canvas: Canvas, *, seed: int = 0, sampling: SamplingConfig | None = None) -> Iterator[Step]:
         """Fill the unknown cells of a canvas of your own."""
         return fill_grid(self.network, canvas.to(self.device), seed, sampling or self.config.sampling)
+
+    def _padded(self, codes: Shaped[Tensor, "time rows columns"]) -> Tensor:
+        """The last squares of each axis repeated until the grid is made of whole patches."""
+        square = self.config.tokenizer.cell.square
+        shape = GridShape(time=codes.shape[0], rows=codes.shape[1], columns=codes.shape[2])
+        indices = [
+            torch.where((places := torch.arange(size)) < have, places, have - step + places % step)
+            for size, have, step in zip(
+                shape.rounded_up(self.config.network.patch).sizes, codes.shape, (1, square, square), strict=True
+            )
+        ]
+        return codes[torch.meshgrid(*indices, indexing="ij")]
 
     @property
     def _usual_words(self) -> int:
@@ -435,23 +448,19 @@ def _within(clip: Clip, config: ModelConfig) -> Clip:
     return clip if scale > 0.7 else clip.resize(max(1, round(clip.width * scale)), max(1, round(clip.height * scale)))
 
 
-def _pad_to_patches(codes: Shaped[Tensor, "time rows columns"], patch: tuple[int, int, int]) -> Tensor:
-    """Repeat the last ones of each axis until the grid is made of whole patches."""
-    shape = GridShape(time=codes.shape[0], rows=codes.shape[1], columns=codes.shape[2]).rounded_up(patch)
-    indices = [torch.arange(size).clamp_max(have - 1) for size, have in zip(shape.sizes, codes.shape, strict=True)]
-    return codes[torch.meshgrid(*indices, indexing="ij")]
-
-
 def _nearest_known(
-    codes: Int[Tensor, "time rows columns"], known: Bool[Tensor, "time rows columns"]
+    codes: Int[Tensor, "time rows columns"], known: Bool[Tensor, "time rows columns"], square: int
 ) -> Int[Tensor, "time rows columns"]:
-    if known.all():
-        return codes
-    filled, empty = known.nonzero().float(), (~known).nonzero()
-    nearest = torch.cat([torch.cdist(part.float(), filled).argmin(-1) for part in empty.split(1024)])
+    """Unknown cells take the code of the nearest known one that has the same place within its square."""
     result = codes.clone()
-    result[~known] = codes[known][nearest]
-    return result
+    for row, column in product(range(square), repeat=2):
+        here = slice(None), slice(row, None, square), slice(column, None, square)
+        have = known[here]
+        if have.any() and not have.all():
+            filled, empty = have.nonzero().float(), (~have).nonzero()
+            nearest = torch.cat([torch.cdist(part.float(), filled).argmin(-1) for part in empty.split(1024)])
+            result[here] = result[here].masked_scatter(~have, codes[here][have][nearest])
+    return result.clamp_min(0)
 
 
 def _find(model: str | Path) -> Path:

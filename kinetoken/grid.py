@@ -9,14 +9,16 @@ from jaxtyping import Int
 
 @dataclass(frozen=True, kw_only=True)
 class CellSize:
-    """The block of pixels that one cell stands for: frames x height x width."""
+    """The block of pixels that one cell stands for: frames x height x width. square: the side, in cells, of what must
+    not be cut: a grid has whole squares, and what is known of it is known by whole squares."""
 
     frames: int = 4
     height: int = 4
     width: int = 4
+    square: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.frames, self.height, self.width) < 1:
+        if min(self.frames, self.height, self.width, self.square) < 1:
             raise ValueError(f"a cell must be at least 1 x 1 x 1 pixels, found {self}")
 
     @property
@@ -45,8 +47,8 @@ class GridShape:
             )
         return cls(
             time=ceil(frames / cell.frames) if loop else 1 + ceil((frames - 1) / cell.frames),
-            rows=ceil(height / cell.height),
-            columns=ceil(width / cell.width),
+            rows=ceil(height / (cell.height * cell.square)) * cell.square,
+            columns=ceil(width / (cell.width * cell.square)) * cell.square,
         )
 
     @property

@@ -126,7 +126,7 @@ def inpaint(clip: Clip, hole: Bool[np.ndarray, "_ height width"]) -> Draft:
     return Draft(clip=clip, kept=np.broadcast_to(~hole, clip.frames.shape[:3]))
 
 
-def outpaint(clip: Clip, *, width: int, height: int, cell: int = 4) -> Draft:
+def outpaint(clip: Clip, *, width: int, height: int, cell: int = 8) -> Draft:
     """The clip is kept in the middle of a larger frame, near enough: at a whole number of cells from its corner, so
     that no kept pixel is hidden from the network. Its edges, drawn out, stand in for what is to be made.
 

@@ -189,6 +189,14 @@ class Transformer(nn.Module):
             turn = nn.init.orthogonal_(table.new_empty(width, table.shape[1]))
             table.copy_(parts @ turn * (deviation / (parts @ turn).square().mean().sqrt().clamp_min(1e-6)))
 
+    @torch.no_grad()
+    def begin_by_words(self, other: "Transformer") -> None:
+        """Take what another network of this shape, but of other codes, has learned of words and of patches."""
+        text = self.config.vocabulary.text_end
+        self.embedding.weight[:text] = other.embedding.weight[:text]
+        for name in ("word_in", "layers", "norm", "word_out"):
+            getattr(self, name).load_state_dict(getattr(other, name).state_dict())
+
     def flops(self, words: int, grid: GridShape, logits: int) -> float:
         """Multiply-adds counted as two, for one forward pass over one canvas with `logits` of its codes asked for."""
         config = self.config

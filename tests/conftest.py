@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kinetoken.generator import Generator, ModelConfig
+from kinetoken.grid import CellSize
 from kinetoken.tokenizer.quantizer import QuantizerConfig
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 from kinetoken.transformer import Transformer, TransformerConfig
@@ -13,12 +14,26 @@ from kinetoken.vocabulary import TextCodec
 @pytest.fixture(scope="session")
 def tiny() -> Generator:
     """A whole model with random weights: it makes noise, by the same rules as a trained one makes clips."""
-    torch.manual_seed(0)
-    codec = TextCodec.train(["a red ball bounces while a blue square spins"], size=280)
-    tokenizer = VideoTokenizer(
+    return _tiny(
         TokenizerConfig(channels=16, encoder_blocks=2, decoder_blocks=3, quantizer=QuantizerConfig(levels=(4, 4, 4)))
     )
-    network = Transformer(TransformerConfig(text_codes=codec.size, visual_codes=64, depth=2, words=24))
+
+
+@pytest.fixture(scope="session")
+def tiny_mosaic() -> Generator:
+    """Likewise, with codes in squares. Its palette is grey."""
+    return _tiny(
+        TokenizerConfig(
+            channels=16, cell=CellSize(square=2), decoder_blocks=1, quantizer=QuantizerConfig(kind="mosaic")
+        )
+    )
+
+
+def _tiny(config: TokenizerConfig) -> Generator:
+    torch.manual_seed(0)
+    codec = TextCodec.train(["a red ball bounces while a blue square spins"], size=280)
+    tokenizer, codes = VideoTokenizer(config), config.quantizer.codes
+    network = Transformer(TransformerConfig(text_codes=codec.size, visual_codes=codes, depth=2, words=24))
     for module in (tokenizer, network):
         for name, parameter in module.named_parameters():
             if "norm" not in name:

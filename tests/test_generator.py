@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kinetoken.clip import Clip
-from kinetoken.generator import Generator
+from kinetoken.generator import Generator, _nearest_known
 
 PROMPT = "a red ball bounces"
 
@@ -25,6 +25,19 @@ def test_stream_yields_a_growing_clip_and_generate_is_its_end(tiny: Generator) -
 def test_exactly_the_size_and_length_that_was_asked_for(tiny: Generator, frames: int, size: tuple[int, int]) -> None:
     clip = tiny.generate(PROMPT, seed=0, frames=frames, size=size, steps=2, fps=12.0)
     assert (len(clip.frames), clip.width, clip.height, clip.fps) == (frames, *size, 12.0)
+
+
+@pytest.mark.parametrize(("frames", "size"), [(1, (32, 32)), (2, (33, 17)), (9, (1, 70)), (6, (20, 44))])
+def test_so_it_is_with_codes_in_squares(tiny_mosaic: Generator, frames: int, size: tuple[int, int]) -> None:
+    *_, last = tiny_mosaic.stream(PROMPT, seed=0, frames=frames, size=size, steps=2)
+    assert last.codes.shape[1] % 4 == last.codes.shape[2] % 4 == 0
+    assert (len(last.clip.frames), last.clip.width, last.clip.height) == (frames, *size)
+
+
+def test_unknown_cells_take_the_code_of_the_nearest_that_has_their_place_in_a_square() -> None:
+    codes, square = torch.full((1, 4, 6), -1), torch.tensor([[1, 2], [3, 4]])
+    codes[0, 2:, 2:4] = square
+    assert (_nearest_known(codes, codes >= 0, 2)[0] == square.repeat(2, 3)).all()
 
 
 def test_a_seed_gives_its_codes_in_any_company(tiny: Generator, tiny_folder: Path) -> None:

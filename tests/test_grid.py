@@ -22,6 +22,13 @@ def test_a_grid_covers_its_clip_and_no_more_than_one_cell_beyond(frames: int, he
     assert 0 <= grid.columns * cell.width - width < cell.width
 
 
+@given(height=st.integers(1, 60), width=st.integers(1, 60))
+def test_a_grid_has_whole_squares(height: int, width: int) -> None:
+    shape = GridShape.of_clip(1, height, width, CellSize(square=2))
+    assert shape.rows % 2 == shape.columns % 2 == 0
+    assert 0 <= 4 * shape.rows - height < 8 and 0 <= 4 * shape.columns - width < 8
+
+
 def test_coordinates_are_in_flattening_order() -> None:
     shape = GridShape(time=2, rows=3, columns=4)
     flat = np.arange(shape.cells).reshape(shape.sizes)

@@ -32,26 +32,42 @@ def work_of(draft: Draft) -> Work:
     return Work.of(draft, width=32, height=32, context=5, cell=CellSize())
 
 
-@pytest.mark.parametrize(
-    "draft",
-    [
-        tasks.animate([(0, noise(1)), (5, noise(2))], frames=7, fps=8.0),
-        tasks.extend(noise(), before=3, after=2),
-        tasks.extend(noise(30), after=2),
-        tasks.connect([noise(), noise(3), noise(4, fps=4.0)], gap=3),
-        tasks.inpaint(noise(), hole(noise())),
-        tasks.inpaint(noise(3, 120, 90), hole(noise(3, 120, 90))),
-        tasks.outpaint(noise(3), width=21, height=30),
-        tasks.recut(noise(), keep=(2, 5), at=3, frames=9),
-        tasks.remix(noise(), strength=0.0),
-    ],
-)
+DRAFTS = [
+    tasks.animate([(0, noise(1)), (5, noise(2))], frames=7, fps=8.0),
+    tasks.extend(noise(), before=3, after=2),
+    tasks.extend(noise(30), after=2),
+    tasks.connect([noise(), noise(3), noise(4, fps=4.0)], gap=3),
+    tasks.inpaint(noise(), hole(noise())),
+    tasks.inpaint(noise(3, 120, 90), hole(noise(3, 120, 90))),
+    tasks.outpaint(noise(3), width=21, height=30),
+    tasks.recut(noise(), keep=(2, 5), at=3, frames=9),
+    tasks.remix(noise(), strength=0.0),
+]
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
 def test_what_is_kept_comes_back_bit_for_bit(tiny: Generator, draft: Draft) -> None:
     made = tiny.finish(draft, "a red ball", **FAST)
     assert made.frames.shape == draft.clip.frames.shape and made.fps == draft.clip.fps
     assert draft.kept.any() and (made.frames[draft.kept] == draft.clip.frames[draft.kept]).all()
     if not draft.kept.all():
         assert (made.frames[~draft.kept] != draft.clip.frames[~draft.kept]).any()
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_so_it_does_where_codes_come_in_squares(tiny_mosaic: Generator, draft: Draft) -> None:
+    made = tiny_mosaic.finish(draft, "a red ball", **FAST)
+    assert (made.frames[draft.kept] == draft.clip.frames[draft.kept]).all()
+
+
+def test_squares_are_known_whole() -> None:
+    """Of a frame of 3 x 3 squares, one pixel that is not kept hides the square around it."""
+    kept = np.ones((1, 24, 24), dtype=bool)
+    kept[0, 10, 20] = False
+    known = Work.of(
+        Draft(clip=noise(1, 24, 24), kept=kept), width=32, height=32, context=5, cell=CellSize(square=2)
+    ).known
+    assert known.shape == (1, 6, 6) and (~known).sum() == 4 and not known[0, 2:4, 4:6].any()
 
 
 @given(frames=st.integers(1, 23), width=st.integers(1, 40), height=st.integers(1, 40), kept=st.randoms())

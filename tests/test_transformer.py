@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from kinetoken.transformer import Transformer, TransformerConfig, attend, rotate
+from kinetoken.vocabulary import Vocabulary
 
 CONFIG = TransformerConfig(text_codes=300, visual_codes=50, levels=(5, 10), depth=2)
 
@@ -117,6 +120,20 @@ def test_attention_by_its_definition_is_that_of_the_kernel() -> None:
     half = attend(query.bfloat16(), key.bfloat16(), value.bfloat16())
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), plain, rtol=0.02, atol=0.02)
+
+
+def test_words_are_taken_from_a_network_of_other_codes(network: Transformer) -> None:
+    other = Transformer(replace(CONFIG, visual_codes=24, levels=(8, 3)))
+    other.begin_by_words(network)
+    text, unturned = CONFIG.vocabulary.text_end, torch.stack((torch.ones(9, 16), torch.zeros(9, 16)))
+
+    def said(by: Transformer) -> torch.Tensor:
+        words = by.word_in(by.embedding.weight[2 : text : text // 9][:9])[None]
+        for layer in by.layers:
+            words = layer(words, unturned)
+        return by.text_logits(by.norm(words))[..., Vocabulary.SPECIAL :]
+
+    assert said(network).std() > 0.01 and (said(other) == said(network)).all()
 
 
 def test_codes_that_look_alike_begin_alike() -> None:

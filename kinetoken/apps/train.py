@@ -28,7 +28,10 @@ from kinetoken.grid import GridShape
 from kinetoken.processes.masked import CanvasBatch, MaskedObjective
 from kinetoken.recipes.network import ClipShare, NetworkRecipe
 from kinetoken.recipes.tokenizer import TokenizerRecipe
+from kinetoken.tokenizer.layers import blocks_from_frames
 from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, collapse_warning
+from kinetoken.tokenizer.mosaic import Mosaic
+from kinetoken.tokenizer.quantizer import Kind, QuantizerConfig
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 from kinetoken.training.batches import Batches
 from kinetoken.training.checkpoint import load_weights, save_weights
@@ -37,6 +40,7 @@ from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import TextCodec
 
 TOKENIZER_FORMAT = "kinetoken-tokenizer"
+PALETTE_BATCHES = 120  # of clips, from which a mosaic's palette is chosen
 LOOKED_AT = 256  # clips by which a new network is told what the codes look like
 PROMPTS = (
     "a big red ball bounces while a small blue square spins",
@@ -58,7 +62,7 @@ def train_tokenizer(
     tokenizer's folder to set out from, instead of random weights; its shape counts, not the recipe's."""
     torch.manual_seed(recipe.training.seed)
     batches, shown = _tokenizer_batches(recipe, data)
-    tokenizer = VideoTokenizer(recipe.tokenizer) if start is None else load_tokenizer(start).train()
+    tokenizer = load_tokenizer(start).train() if start is not None else _fresh_tokenizer(recipe, batches)
 
     def flops(batch: ClipBatch) -> float:
         clips, length, height, width, _ = batch.frames.shape
@@ -91,6 +95,14 @@ def train_tokenizer(
         with result.average.swapped_in():
             save_tokenizer(tokenizer, run / "model")
     return result
+
+
+def _fresh_tokenizer(recipe: TokenizerRecipe, batches: Batches) -> VideoTokenizer:
+    tokenizer = VideoTokenizer(recipe.tokenizer)
+    if isinstance(tokenizer.quantizer, Mosaic):
+        clips = (batches.batch(step, 0, 1).frames.float() / 127.5 - 1 for step in range(PALETTE_BATCHES))
+        tokenizer.quantizer.fit(blocks_from_frames(frames, recipe.tokenizer.cell) for frames in clips)
+    return tokenizer
 
 
 def _tokenizer_batches(recipe: TokenizerRecipe, data: Path | None) -> tuple[Batches, Batches]:
@@ -132,7 +144,7 @@ def train_network(
         tokens = _toybox_tokens(recipe, _shards(tokenizer, run / "tokens", recipe.data, on_tokenized))
     else:
         tokens = _own_tokens(recipe, data, codec, network.config.words)
-    if start is None:
+    if start is None and not isinstance(tokenizer.quantizer, Mosaic):  # a mosaic's digits say what codes look like
         some = tokens.shards[0].codes[:LOOKED_AT].astype(np.int64)
         network.begin_by_looks(tokenizer.looks(torch.from_numpy(some)))
     config = ModelConfig(tokenizer=tokenizer.config, network=network.config, **tokens.shape)
@@ -241,11 +253,14 @@ def _fresh_network(
 
 
 def _begun_network(start: str, tokenizer: VideoTokenizer) -> tuple[Transformer, TextCodec]:
-    begun = Generator.from_pretrained(start, device="cpu")
-    spoken, needed = begun.config.network.visual_codes, tokenizer.config.quantizer.codes
-    if spoken != needed:
-        raise ValueError(f"{start} speaks {spoken} codes and the tokenizer {needed}: start from another model")
-    return begun.network.train(), begun.codec
+    """If the model speaks other codes, its words and what it does with patches are taken, and no more."""
+    begun, quantizer = Generator.from_pretrained(start, device="cpu"), tokenizer.config.quantizer
+    spoken = begun.config.network
+    if (spoken.visual_codes, spoken.levels) == (quantizer.codes, quantizer.digits):
+        return begun.network.train(), begun.codec
+    network = Transformer(replace(spoken, visual_codes=quantizer.codes, levels=quantizer.digits))
+    network.begin_by_words(begun.network)
+    return network, begun.codec
 
 
 def save_tokenizer(tokenizer: VideoTokenizer, folder: Path) -> None:
@@ -267,7 +282,7 @@ def _shards(
     shards = []
     for share in data:
         shape = share.shape
-        objects = "-simple" if share.simple else "" if share.actors is None else f"-of-{share.actors}"
+        objects = "" if share.actors is None else f"-of-{share.actors}"
         shard = folder / f"{shape.frames}x{shape.height}x{shape.width}{objects}-from-{first_seed}-{share.clips}"
         if int(os.environ.get("RANK", "0")) > 0:  # under torchrun, the first process tokenizes for all
             while not shard.exists():
@@ -280,7 +295,6 @@ def _shards(
                 clips=share.clips,
                 first_seed=first_seed,
                 actors=share.actors,
-                simple=share.simple,
             ):
                 on_tokenized(before + done, total)
         shards.append(TokenShard(shard))
@@ -315,8 +329,12 @@ class Command:
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """Set out from these weights instead of random ones: for a tokenizer a run's folder, for a network a model's (a
     bundled name will do). Their shape counts, not the recipe's."""
-    recipe: Literal["debug", "small", "base"] = "small"
-    """debug: seconds, to see that all runs. small: a laptop. base: a GPU or several."""
+    recipe: Literal["debug", "pictures", "small", "base"] = "small"
+    """debug: seconds, to see that all runs. pictures: for a network, single frames before anything moves. small: a
+    laptop. base: a GPU or several."""
+    quantizer: Kind | None = None
+    """Of a tokenizer: mosaic is for flat colours, and a network learns it soonest; fsq learns its codes, for everything
+    else. The recipe's if not given."""
     data: Path | None = None
     """Your own clips instead of toybox: for a tokenizer what kinetoken data prepare wrote, for a network what kinetoken
     data tokenize wrote."""
@@ -339,7 +357,10 @@ class Command:
 
     def execute(self) -> None:
         seconds = None if self.minutes is None else 60 * self.minutes
-        recipe = self._changed(getattr(import_module(f"kinetoken.recipes.{self.what}"), self.recipe)())
+        recipes = import_module(f"kinetoken.recipes.{self.what}")
+        if not hasattr(recipes, self.recipe):
+            raise ValueError(f"a {self.what} has no recipe {self.recipe}")
+        recipe = self._changed(getattr(recipes, self.recipe)())
         if self.what == "tokenizer":
             start = None if self.start is None else Path(self.start)
             result = train_tokenizer(recipe, self.run, data=self.data, start=start, seconds=seconds)
@@ -380,6 +401,15 @@ class Command:
             if self.batch_clips < 1:
                 raise ValueError(f"--batch-clips must be at least 1, found {self.batch_clips}")
             changes["batch_clips"] = self.batch_clips
+        if self.quantizer is not None:
+            if self.what == "network" or self.start is not None:
+                raise ValueError("--quantizer is for a new tokenizer")
+            square = 2 if self.quantizer == "mosaic" else 1
+            changes["tokenizer"] = replace(
+                recipe.tokenizer,
+                cell=replace(recipe.tokenizer.cell, square=square),
+                quantizer=QuantizerConfig(kind=self.quantizer),
+            )
         if self.depth is not None:
             if self.what == "tokenizer":
                 raise ValueError("--depth is a network's dial; a tokenizer has none")

@@ -11,7 +11,7 @@ What a scene may hold is in `toybox_scene`, how things move in `toybox_motion`, 
 from kinetoken.data.toybox_captions import Caption, captions, sayings
 from kinetoken.data.toybox_motion import CameraPath, Path, camera_path, paths
 from kinetoken.data.toybox_render import render
-from kinetoken.data.toybox_sampling import sample_scene, simple_scene
+from kinetoken.data.toybox_sampling import sample_scene
 from kinetoken.data.toybox_scene import (
     GRAVITY,
     Actor,
@@ -57,5 +57,4 @@ __all__ = [
     "sayings",
     "scene_from_dict",
     "scene_to_dict",
-    "simple_scene",
 ]

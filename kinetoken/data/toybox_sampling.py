@@ -92,17 +92,6 @@ def sample_scene(seed: int, *, actors: int | None = None, split: Split = "train"
             return replace(plan, actors=placed)
 
 
-def simple_scene(seed: int) -> Scene:
-    """A training scene of one red object without texture on black, for first lessons in shape: sample_scene's, changed.
-    Nothing that is held out is in it."""
-    while True:
-        scene = sample_scene(seed, actors=1)
-        actor = replace(scene.actors[0], colour=Colour.RED, texture=Texture.PLAIN)
-        if not holds_out(actor):
-            return replace(scene, actors=(actor,), background=Background(marks=scene.background.marks))
-        seed += 2**31
-
-
 def _belongs(cast: tuple[Actor, ...], relation: Relation, split: Split) -> bool:
     if split == "train":
         return not any(map(holds_out, cast))

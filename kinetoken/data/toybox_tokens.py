@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch.utils.data import DataLoader, Dataset
 
 from kinetoken.data.token_shards import write_shard
-from kinetoken.data.toybox import captions, render, sample_scene, simple_scene
+from kinetoken.data.toybox import captions, render, sample_scene
 from kinetoken.data.toybox_captions import Style
 from kinetoken.data.toybox_clips import ClipShape
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
@@ -39,13 +39,12 @@ def tokenize_toybox(
     clips: int,
     first_seed: int,
     actors: int | None = None,
-    simple: bool = False,
     workers: int = 2,
 ) -> Iterator[int]:
     """Write a shard of training scenes, yielding how many of `clips` are done. actors: of each scene; as they come if
-    None. simple: those of `simple_scene`."""
+    None."""
     rendered = DataLoader(
-        _Rendered(shape, clips, first_seed, actors, simple),
+        _Rendered(shape, clips, first_seed, actors),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=2 if workers else None,
@@ -61,9 +60,9 @@ def tokenize_toybox(
 class _Rendered(Dataset[Any]):
     """Batches of (frames, captions of each clip)."""
 
-    def __init__(self, shape: ClipShape, clips: int, first_seed: int, actors: int | None, simple: bool) -> None:
+    def __init__(self, shape: ClipShape, clips: int, first_seed: int, actors: int | None) -> None:
         self.shape, self.clips, self.first_seed = shape, clips, first_seed
-        self.scene = simple_scene if simple else partial(sample_scene, actors=actors)
+        self.scene = partial(sample_scene, actors=actors)
 
     def __len__(self) -> int:
         return -(-self.clips // CLIPS_AT_ONCE)

@@ -13,14 +13,12 @@ from kinetoken.training.loop import TrainingConfig
 @dataclass(frozen=True, kw_only=True)
 class ClipShare:
     """How many clips of a shape are tokenized, and how many of each round of training steps they get. actors: how many
-    objects they show; as scenes come if None. simple: of one red object without texture on black. There an edge has
-    few codes, so what the words for shapes mean is learned in minutes, and soon holds for all colours."""
+    objects they show; as scenes come if None."""
 
     shape: ClipShape
     clips: int
     turns: int
     actors: int | None = None
-    simple: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,21 +63,41 @@ def debug() -> NetworkRecipe:
     )
 
 
-def small() -> NetworkRecipe:
-    """A toybox model: hours on two CPU cores that multiply in bfloat16."""
+TOYBOX = (
+    ClipShare(shape=ClipShape(frames=17), clips=14_000, turns=4, actors=1),
+    ClipShare(shape=ClipShape(frames=17), clips=6_000, turns=3),
+    ClipShare(shape=ClipShape(frames=1), clips=30_000, turns=4, actors=1),
+    ClipShare(shape=ClipShape(frames=33), clips=300, turns=1),
+    ClipShare(shape=ClipShape(frames=17, height=64, width=96), clips=300, turns=1),
+    ClipShare(shape=ClipShape(frames=17, height=96, width=64), clips=300, turns=1),
+)
+"""The first share's shape is the model's."""
+
+
+def pictures() -> NetworkRecipe:
+    """Shapes, colours and grounds, before anything moves: half an hour on two CPU cores. Then kinetoken train network
+    --recipe small --from RUN/model."""
+    turns = (0, 0, 6, 0, 0, 0)
     return NetworkRecipe(
-        data=(
-            ClipShare(shape=ClipShape(frames=17), clips=14_000, turns=4, actors=1),
-            ClipShare(shape=ClipShape(frames=17), clips=6_000, turns=3),
-            ClipShare(shape=ClipShape(frames=33), clips=300, turns=1),
-            ClipShare(shape=ClipShape(frames=17, height=64, width=96), clips=300, turns=1),
-            ClipShare(shape=ClipShape(frames=17, height=96, width=64), clips=300, turns=1),
-            ClipShare(shape=ClipShape(frames=1), clips=10_000, turns=6, simple=True),
-        ),
+        data=tuple(replace(share, turns=count) for share, count in zip(TOYBOX, turns, strict=True)),
         excerpts=(
-            Excerpt(layers=1, turns=6),
-            Excerpt(layers=1, turns=2, share=1),
+            Excerpt(layers=1, turns=3),
+            Excerpt(layers=1, turns=1, share=1),
             Excerpt(layers=1, side=8, turns=3),
+        ),
+        batch_clips=16,
+        training=replace(small().training, total_steps=500, decay=0.25),
+    )
+
+
+def small() -> NetworkRecipe:
+    """A toybox model: two hours on two CPU cores, after `pictures`."""
+    return NetworkRecipe(
+        data=TOYBOX,
+        excerpts=(
+            Excerpt(layers=1, turns=4),
+            Excerpt(layers=1, turns=2, share=1),
+            Excerpt(layers=1, side=8, turns=2),
             Excerpt(layers=2, turns=3),
             Excerpt(layers=2, turns=1, share=1),
             Excerpt(layers=3, turns=1),
@@ -89,11 +107,11 @@ def small() -> NetworkRecipe:
         ),
         batch_clips=16,
         training=TrainingConfig(
-            total_steps=6000,
+            total_steps=4000,
             learning_rate=5e-3,
             adam_learning_rate=1.6e-3,
             weight_decay=0.05,
-            warmup_steps=200,
+            warmup_steps=100,
             decay=0.6,
             ema_decay=0.998,
             sample_every=1000,

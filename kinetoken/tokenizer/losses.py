@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from kinetoken.tokenizer.layers import Encoder
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 
 
@@ -51,9 +52,12 @@ class ReconstructionObjective(nn.Module):
     def adamw_parameters(self) -> list[Tensor]:
         """The layers that face pixels and codes, not features: AdamW suits them better than Muon."""
         encoder, decoder = self.tokenizer.encoder, self.tokenizer.decoder
-        pixels = (encoder.enter, decoder.stack.leave, decoder.frames.leave)
-        codes = (encoder.leave, decoder.stack.enter)
-        return [layer.weight for layer in pixels + codes]
+        layers = [decoder.stack.leave, decoder.frames.leave, decoder.stack.enter]
+        if isinstance(encoder, Encoder):
+            layers += [encoder.enter, encoder.leave]
+        else:
+            layers += [layer for layer in self.tokenizer.quantizer.modules() if isinstance(layer, nn.Linear)]
+        return [layer.weight for layer in layers]
 
 
 def variation(vectors: Float[Tensor, "batch time rows columns width"]) -> Float[Tensor, ""]:

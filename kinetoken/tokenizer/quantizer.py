@@ -4,20 +4,22 @@ verbs, and several codebooks of one cell (residual stages) become one integer by
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-Kind = Literal["fsq", "lfq", "bsq", "residual-fsq", "ema-vq"]
+Kind = Literal["mosaic", "fsq", "lfq", "bsq", "residual-fsq", "ema-vq"]
+MOSAIC_DIGITS = (8, 3, 3, 3, 3, 2)  # a digit of a colour, the tones of four pixels, whether it moves
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizerConfig:
     """kind: fsq (Mentzer et al. 2023), lfq (Yu et al. 2023), bsq (Zhao et al. 2024), residual-fsq or ema-vq (van den
-    Oord et al. 2017). levels: values per axis, for the fsq kinds. bits: code width of lfq, bsq and ema-vq.
-    stages: codebooks of residual-fsq."""
+    Oord et al. 2017), which quantize what an encoder has learned; or mosaic, which needs none (mosaic.py).
+    levels: values per axis, for the fsq kinds. bits: code width of lfq, bsq and ema-vq. stages: codebooks of
+    residual-fsq."""
 
     kind: Kind = "fsq"
     levels: tuple[int, ...] = (8, 5, 5, 5)
@@ -25,8 +27,8 @@ class QuantizerConfig:
     stages: int = 2
 
     def __post_init__(self) -> None:
-        if self.kind not in ("fsq", "lfq", "bsq", "residual-fsq", "ema-vq"):
-            raise ValueError(f"unknown quantizer {self.kind!r}: choose fsq, lfq, bsq, residual-fsq or ema-vq")
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"unknown quantizer {self.kind!r}: choose {', '.join(get_args(Kind))}")
         if not self.levels or min(self.levels) < 2:
             raise ValueError(f"every level of a quantizer must be at least 2, found {self.levels}")
         if not 1 <= self.bits <= 18 or self.stages < 1:
@@ -35,20 +37,19 @@ class QuantizerConfig:
     @property
     def codes(self) -> int:
         """The size of the visual vocabulary."""
-        if self.kind == "fsq":
-            return prod(self.levels)
-        if self.kind == "residual-fsq":
-            return prod(self.levels) ** self.stages
-        return 2**self.bits
+        return prod(self.digits) if self.digits else 2**self.bits
 
     @property
     def digits(self) -> tuple[int, ...]:
         """The radices of a code's digits, lowest first; empty if digits mean nothing."""
-        return {"fsq": self.levels, "residual-fsq": self.levels * self.stages}.get(self.kind, ())
+        digits = {"fsq": self.levels, "residual-fsq": self.levels * self.stages, "mosaic": MOSAIC_DIGITS}
+        return digits.get(self.kind, ())
 
     @property
     def width(self) -> int:
-        """Channels of the vector that becomes one code."""
+        """Channels of the vector that the decoder sees of one code."""
+        if self.kind == "mosaic":
+            return 3 * 4 + 1
         return len(self.levels) if "fsq" in self.kind else min(self.bits, 16) if self.kind == "ema-vq" else self.bits
 
 

@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from kinetoken.clip import Clip
 from kinetoken.grid import CellSize, GridShape, layers_of_loop, picked, stretched
 from kinetoken.tokenizer.layers import Decoder, Encoder, blocks_from_frames, frames_from_blocks, reach
+from kinetoken.tokenizer.mosaic import Mosaic
 from kinetoken.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
     """channels: the decoder's width at the grid's resolution. encoder_blocks: layers within a block of pixels.
-    decoder_blocks: the wide ones, at half the grid's resolution."""
+    decoder_blocks: the wide ones, at half the grid's resolution. A mosaic has no encoder, and is decoded to itself,
+    enlarged, and what the decoder adds to that."""
 
     cell: CellSize = field(default_factory=CellSize)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
@@ -43,16 +45,27 @@ class VideoTokenizer(nn.Module):
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.cell, config.channels, config.encoder_blocks, config.quantizer.width)
-        self.quantizer = Quantizer(config.quantizer)
+        self.encoder: Encoder | nn.Identity = nn.Identity()
+        self.quantizer: Quantizer | Mosaic
+        if config.quantizer.kind == "mosaic":
+            self.quantizer = Mosaic(config.cell)
+        else:
+            self.encoder = Encoder(config.cell, config.channels, config.encoder_blocks, config.quantizer.width)
+            self.quantizer = Quantizer(config.quantizer)
         self.decoder = Decoder(config.cell, config.channels, config.decoder_blocks, config.quantizer.width)
+        if isinstance(self.quantizer, Mosaic):  # the decoder sets out from adding nothing
+            nn.init.zeros_(self.decoder.stack.leave.weight)
+            nn.init.zeros_(self.decoder.stack.leave.bias)
 
     def quantize(self, frames: Float[Tensor, "batch frames height width 3"]) -> Quantized:
         return self.quantizer(self.encoder(blocks_from_frames(frames, self.config.cell)))
 
     def reconstruct(self, quantized: Float[Tensor, "batch time rows columns width"]) -> Float[Tensor, "b t h w 3"]:
         """Pixels of the whole grid, unclamped and uncropped."""
-        return frames_from_blocks(self.decoder(quantized), self.config.cell)
+        blocks = self.decoder(quantized)
+        if isinstance(self.quantizer, Mosaic):
+            blocks = blocks + self.quantizer.enlarged(quantized)
+        return frames_from_blocks(blocks, self.config.cell)
 
     @torch.inference_mode()
     def encode(
@@ -165,7 +178,8 @@ class VideoTokenizer(nn.Module):
 
     def flops(self, grid: GridShape) -> float:
         """Multiply-adds counted as two, to encode and decode a clip of that grid."""
-        return self.encoder.flops(grid.cells) + self.decoder.flops(grid.cells)
+        encoding = self.encoder.flops(grid.cells) if isinstance(self.encoder, Encoder) else 0.0
+        return encoding + self.decoder.flops(grid.cells)
 
     def bits_per_pixel(self, frames: int, height: int, width: int) -> float:
         """Bits of the grid of codes for each pixel of the clip (a pixel is one place of one frame)."""

@@ -30,7 +30,6 @@ from kinetoken.data.toybox import (
     sayings,
     scene_from_dict,
     scene_to_dict,
-    simple_scene,
 )
 from kinetoken.data.toybox_motion import mass
 from kinetoken.data.toybox_scene import BLINK, COLOUR_RGB, GROWTH, RADIUS
@@ -74,16 +73,6 @@ def test_a_scene_is_a_function_of_its_seed_and_keeps_to_its_split(seed, split, a
     assert actors in (None, len(scene.actors))
     held_out = [is_held_out(actor.shape, actor.colour, actor.motion) for actor in scene.actors]
     assert any(held_out) == (split == "held-out")
-
-
-@given(seed=SEEDS)
-@settings(max_examples=60, deadline=None)
-def test_simple_scenes_are_red_on_black_and_never_held_out(seed):
-    scene = simple_scene(seed)
-    (actor,) = scene.actors
-    assert scene == simple_scene(seed)
-    assert (actor.colour, actor.texture, scene.background.colours) == (Colour.RED, Texture.PLAIN, BLACK.colours)
-    assert not scene.background.floor and not is_held_out(actor.shape, actor.colour, actor.motion)
 
 
 def test_scenes_never_change():

@@ -1,0 +1,228 @@
+"""Mosaics: codes that can be read. A clip becomes a thumbnail of half its width and height, of one frame for each layer
+of cells, in few colours; and a code is 2 x 2 pixels of it.
+
+Block truncation coding (Delp and Mitchell 1979), on colours and as a language: in a learned code, which colours meet at
+an edge and how they meet are one number, so each pair of colours is an alphabet of its own. Here they are digits.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from kinetoken.grid import CellSize
+from kinetoken.tokenizer.quantizer import MOSAIC_DIGITS, Quantized
+
+SIDE: Final = 2  # cells of a square: together they say two colours, a digit each
+BASE, TONES, *_ = MOSAIC_DIGITS  # of a pixel's tones: the first colour, the second, and the second in the shade
+COLOURS: Final = BASE**2
+PIXELS: Final = 4  # of the thumbnail in a cell
+STILLS: Final = BASE * TONES**PIXELS  # codes of cells that do not move
+NOTICED: Final = 64  # features of how a cell's frames differ
+CALM: Final = 0.1  # how much must be noticed
+SHADE: Final = 0.45
+"""How bright a colour is in the shade."""
+PLAIN: Final = 0.0012
+"""Mean square error per pixel, of channels in [0, 1], at which one colour will do."""
+SHADED: Final = 0.003
+"""Likewise, by how much shade must lessen it."""
+FREQUENT: Final = 4  # colours of a square that may be one of its two
+DIMMED: Final = 0.05  # squared error that a colour without any light counts for
+BINS: Final = 32  # of each channel, within which pixels have the same colour
+
+
+class Mosaic(nn.Module):
+    """A square of 2 x 2 cells has two colours of a palette of 64, the first and the second, and each cell tells one
+    octal digit: the upper ones the first colour, the lower ones the second. What the cell's four pixels are (the first
+    colour, the second, or the second in the shade) are four digits more. A square that one colour explains has it
+    twice, and all its pixels are the first.
+
+    The pixels are those of a layer's last frame. How the frames before it differ is one bit, the only thing that is
+    learned; where nothing moves it is 0. So there are 8 * 3^4 * 2 = 1,296 codes. A square tells of its own pixels
+    alone.
+    """
+
+    palette: Float[Tensor, "colours 3"]
+
+    def __init__(self, cell: CellSize) -> None:
+        """The palette is grey until `fit`."""
+        super().__init__()
+        if cell.square != SIDE or cell.height % 2 or cell.width % 2:
+            raise ValueError(f"a mosaic needs cells of even sides in squares of {SIDE} x {SIDE}, found {cell}")
+        self.cell = cell
+        self.register_buffer("palette", torch.linspace(-1, 1, COLOURS)[:, None].repeat(1, 3))
+        values = 3 * cell.height * cell.width
+        self.notice = nn.Sequential(
+            nn.Linear((cell.frames - 1) * values, NOTICED, bias=False), nn.SiLU(), nn.Linear(NOTICED, 1, bias=False)
+        )
+
+    @property
+    def bytes(self) -> Float[Tensor, "colours 3"]:
+        """The palette in [0, 255], whole numbers whatever precision it was kept in."""
+        return ((self.palette.float() + 1) * 127.5).round()
+
+    @torch.no_grad()
+    def fit(self, blocks: Iterable[Float[Tensor, "batch time rows columns values"]]) -> None:
+        """Choose the palette: weighted k-means over the commonest colour of every square, sorted by how often they
+        come, so that grounds come first."""
+        pixels = torch.cat([self._squares(some.chunk(self.cell.frames, -1)[-1]).flatten(0, 3) for some in blocks])
+        bins = _bins(pixels)
+        commonest = bins.mode(1).values
+        hits = (bins == commonest[:, None])[..., None]
+        found, which, count = torch.unique(commonest, return_inverse=True, return_counts=True)
+        mean = torch.zeros(len(found), 3).index_add_(0, which, (pixels * hits).sum(1) / hits.sum(1)) / count[:, None]
+        palette, share = _k_means(mean, count.float().sqrt(), COLOURS)
+        self.palette.copy_(palette[share.argsort(descending=True)] * 2 - 1)
+
+    def forward(self, blocks: Float[Tensor, "batch time rows columns values"]) -> Quantized:
+        """Blocks of pixels in [-1, 1] to codes, and what they say. A gradient passes to what is noticed of motion
+        alone, straight through the threshold (Bengio et al. 2013)."""
+        *before, last = blocks.float().chunk(self.cell.frames, dim=-1)
+        noticed = self.notice(torch.cat(before, dim=-1) - last.repeat(1, 1, 1, 1, len(before)))
+        soft = (noticed - CALM).sigmoid()
+        moves = (noticed > CALM).float()
+        codes = self._still(last.detach()) + STILLS * moves[..., 0].long()
+        vectors = self.lookup(codes)
+        return Quantized(vectors + F.pad(soft - soft.detach(), (3 * PIXELS, 0)), codes, blocks.new_zeros(()))
+
+    def _still(self, last: Float[Tensor, "batch time rows columns values"]) -> Int[Tensor, "batch time rows columns"]:
+        """Codes of last frames."""
+        palette = self.bytes / 255
+        pixels = self._squares(last)
+        thumbnail = rearrange(
+            pixels,
+            "b t r k (y v x u) c -> b t r k (y x) (v u) c",
+            y=2 * SIDE,
+            x=2 * SIDE,
+            v=self.cell.height // 2,
+        ).mean(-2)
+        first, second, shaded = _two_colours(thumbnail, _frequent(pixels, palette), palette)
+        tones = _tones(thumbnail, first, second, shaded, palette)
+        cells = rearrange(tones, "b t r k (y v x u) -> b t (r y) (k x) (v u)", y=SIDE, v=2, x=SIDE)
+        digits = torch.stack((first // BASE, first % BASE, second // BASE, second % BASE), dim=-1)
+        digit = rearrange(digits, "b t r k (y x) -> b t (r y) (k x)", y=SIDE)
+        return digit + BASE * (cells * TONES ** torch.arange(PIXELS, device=cells.device)).sum(-1)
+
+    def lookup(self, codes: Int[Tensor, "batch time rows columns"]) -> Float[Tensor, "batch time rows columns width"]:
+        """The colours of each cell's four pixels, in [-1, 1], and 1 if it moves, else 0. Raises: ValueError for a grid
+        of half squares."""
+        if codes.shape[2] % SIDE or codes.shape[3] % SIDE:
+            raise ValueError(f"a mosaic has whole squares of {SIDE} x {SIDE} cells, found a grid of {codes.shape[2:]}")
+        digit = rearrange(codes % BASE, "b t (r y) (k x) -> b t r k (y x)", y=SIDE, x=SIDE)
+        pair = torch.stack((digit[..., 0] * BASE + digit[..., 1], digit[..., 2] * BASE + digit[..., 3]), dim=-1)
+        pair = repeat(pair, "b t r k n -> b t (r y) (k x) n", y=SIDE, x=SIDE)
+        palette = self.bytes / 255
+        tones = torch.stack((palette[pair[..., 0]], palette[pair[..., 1]], SHADE * palette[pair[..., 1]]), dim=-2)
+        which = codes[..., None] // BASE // TONES ** torch.arange(PIXELS, device=codes.device) % TONES
+        pixels = tones.gather(-2, which[..., None].expand(*which.shape, 3)).flatten(-2) * 2 - 1
+        return torch.cat((pixels, (codes[..., None] >= STILLS).to(pixels)), dim=-1)
+
+    def enlarged(
+        self, vectors: Float[Tensor, "batch time rows columns width"]
+    ) -> Float[Tensor, "batch time rows columns values"]:
+        """Blocks of pixels that show the thumbnail as it is, for as long as a layer lasts."""
+        return repeat(
+            vectors[..., : 3 * PIXELS],
+            "b t r k (v u c) -> b t r k (f v y u x c)",
+            f=self.cell.frames,
+            v=2,
+            u=2,
+            y=self.cell.height // 2,
+            x=self.cell.width // 2,
+        )
+
+    def _squares(
+        self, last: Float[Tensor, "batch time rows columns values"]
+    ) -> Float[Tensor, "batch time squares_down squares_across pixels 3"]:
+        """The pixels of each square, in [0, 1]."""
+        return rearrange(
+            last / 2 + 0.5, "b t (r y) (k x) (h w c) -> b t r k (y h x w) c", y=SIDE, x=SIDE, h=self.cell.height, c=3
+        )
+
+
+def _bins(pixels: Float[Tensor, "*places 3"]) -> Int[Tensor, "*places"]:
+    red, green, blue = (pixels * (BINS - 0.01)).long().unbind(-1)
+    return (red * BINS + green) * BINS + blue
+
+
+def _frequent(
+    pixels: Float[Tensor, "*squares pixels 3"], palette: Float[Tensor, "colours 3"]
+) -> Int[Tensor, "*squares frequent"]:
+    """A square's most frequent colours. What is dark is taken for a colour in the shade rather than for another one."""
+    levels = (pixels * 255).round().long() @ torch.tensor([65536, 256, 1], device=pixels.device)
+    different, where = levels.unique(return_inverse=True)  # of a clip's pixels few are
+    colours = torch.stack((different // 65536, different // 256 % 256, different % 256), dim=1) / 255
+    alike, sizes = colours @ palette.T, palette.square().sum(1)
+    light = (alike / sizes.clamp_min(1e-6)).clamp(0.4, 1)
+    error = light * (light * sizes - 2 * alike) + DIMMED * (1 - light).square()  # and the colour's own square, for all
+    nearest = error.argmin(1)[where].flatten(0, -2)
+    votes = torch.zeros(len(nearest), len(palette), device=pixels.device)
+    votes.scatter_add_(1, nearest, torch.ones(nearest.shape, device=pixels.device))
+    return votes.topk(FREQUENT).indices.unflatten(0, pixels.shape[:-2])
+
+
+def _two_colours(
+    thumbnail: Float[Tensor, "*squares pixels 3"],
+    frequent: Int[Tensor, "*squares frequent"],
+    palette: Float[Tensor, "colours 3"],
+) -> tuple[Int[Tensor, "*squares"], Int[Tensor, "*squares"], Bool[Tensor, "*squares"]]:
+    """(first, second, whether the second is seen in the shade, too): the most frequent colour, and the one of all that
+    explains the square best beside it. Unless there is shade, they are sorted."""
+    one = frequent[..., :1]
+
+    def error(colours: Float[Tensor, "*squares some 3"]) -> Float[Tensor, "*squares some pixels"]:
+        return (thumbnail[..., None, :, :] - colours[..., None, :]).square().sum(-1)
+
+    alone = error(palette[one])
+    both = torch.minimum(alone, error(palette[frequent]))
+    ways = torch.stack(
+        (
+            both.mean(-1),
+            torch.minimum(both, error(SHADE * palette[frequent])).mean(-1) + SHADED,
+            torch.minimum(both, error(SHADE * palette[one])).mean(-1) + SHADED,
+        ),
+        dim=-1,
+    )
+    least, best = ways.flatten(-2).min(-1)
+    plain = alone.mean(-1)[..., 0] - least < PLAIN
+    way = torch.where(plain, 0, best % 3)
+    one, other = one[..., 0], frequent.gather(-1, best[..., None] // 3)[..., 0]
+    other = torch.where(plain, one, other)
+    low, high = torch.minimum(one, other), torch.maximum(one, other)
+    first = torch.where(way == 0, low, torch.where(way == 1, one, other))
+    second = torch.where(way == 0, high, torch.where(way == 1, other, one))
+    return first, second, way > 0
+
+
+def _tones(
+    thumbnail: Float[Tensor, "*squares pixels 3"],
+    first: Int[Tensor, "*squares"],
+    second: Int[Tensor, "*squares"],
+    shaded: Bool[Tensor, "*squares"],
+    palette: Float[Tensor, "colours 3"],
+) -> Int[Tensor, "*squares pixels"]:
+    """Which tone each pixel is nearest to, of those that its square has."""
+    tones = torch.stack((palette[first], palette[second], SHADE * palette[second]), dim=-2)
+    errors = (thumbnail[..., None, :] - tones[..., None, :, :]).square().sum(-1)
+    lacking = torch.stack((torch.zeros_like(shaded), first == second, ~shaded), dim=-1)
+    return errors.masked_fill(lacking[..., None, :], torch.inf).argmin(-1)
+
+
+def _k_means(
+    points: Float[Tensor, "points axes"], weights: Float[Tensor, " points"], count: int
+) -> tuple[Float[Tensor, "count axes"], Float[Tensor, " count"]]:
+    """(centres, the weight of each). They set out from the points that lie farthest from those already chosen."""
+    centres = points[weights.argmax()][None]
+    while len(centres) < count:
+        farthest = (torch.cdist(points, centres).min(1).values.square() * weights).argmax()
+        centres = torch.cat((centres, points[farthest][None]))
+    for _ in range(30):
+        nearest = torch.cdist(points, centres).argmin(1)
+        share = torch.zeros(count).index_add_(0, nearest, weights)
+        total = torch.zeros(count, points.shape[1]).index_add_(0, nearest, points * weights[:, None])
+        centres = torch.where(share[:, None] > 0, total / share[:, None].clamp_min(1e-9), centres)
+    return centres, share
