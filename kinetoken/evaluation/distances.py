@@ -4,10 +4,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-Points = Float[np.ndarray, "points features"]
 
-
-def frechet(a: Points, b: Points) -> float:
+def frechet(a: Float[np.ndarray, "a features"], b: Float[np.ndarray, "b features"]) -> float:
     """Squared Fréchet distance of the Gaussians with the means and covariances of two sets (Dowson & Landau 1982):
     |m_a - m_b|^2 + tr(C_a) + tr(C_b) - 2 tr((C_a C_b)^(1/2)).
 
@@ -23,7 +21,9 @@ def frechet(a: Points, b: Points) -> float:
     return float(max(between + np.square(root_a).sum() + np.square(root_b).sum() - 2 * shared, 0.0))
 
 
-def density_and_coverage(real: Points, made: Points, k: int) -> tuple[float, float]:
+def density_and_coverage(
+    real: Float[np.ndarray, "real features"], made: Float[np.ndarray, "made features"], k: int
+) -> tuple[float, float]:
     """Around each real point is a ball that reaches its k-th nearest other one (Naeem et al. 2020, equations 2 and 3).
 
     density: how many balls a made point lies in, as a share of k: about 1 if both sets are of one distribution, more if
@@ -37,7 +37,9 @@ def density_and_coverage(real: Points, made: Points, k: int) -> tuple[float, flo
     return float(inside.sum() / (k * len(made))), float(inside.any(axis=1).mean())
 
 
-def nearest(points: Points, among: Points) -> tuple[Int[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+def nearest(
+    points: Float[np.ndarray, "points features"], among: Float[np.ndarray, "among features"]
+) -> tuple[Int[np.ndarray, " points"], Float[np.ndarray, " points"]]:
     """For each point the number of the nearest one of `among`, and how far it is."""
     found = distances(points, among)
     numbers = found.argmin(axis=1)
@@ -50,7 +52,7 @@ def distances(a: Float[np.ndarray, "a features"], b: Float[np.ndarray, "b featur
     return torch.cdist(torch.from_numpy(a), torch.from_numpy(b), compute_mode=exact).numpy()
 
 
-def _root(points: Points) -> Float[np.ndarray, "rank features"]:
+def _root(points: Float[np.ndarray, "points features"]) -> Float[np.ndarray, "rank features"]:
     """R, of at most as many rows as features, such that R^T R is the covariance (unbiased)."""
     centred = points - points.mean(0, dtype=np.float64)
     return np.asarray(np.linalg.qr(centred / np.sqrt(len(points) - 1), mode="r"))
