@@ -11,9 +11,8 @@ from tyro.conf import Positional, arg
 from kinetoken.apps.options import progress
 
 if TYPE_CHECKING:
-    from kinetoken.evaluation.features import Seen
     from kinetoken.evaluation.generation import Record
-    from kinetoken.evaluation.likeness import Made, Stretch
+    from kinetoken.evaluation.likeness import Made, Shown, Stretch
     from kinetoken.generator import Generator
 
 Measurement = Literal[
@@ -44,8 +43,9 @@ class Command:
     PSNR, SSIM and flicker of the tokenizer, on toybox or on your own clips (--data). generation: clips made
     from the captions of your own clips (--data), which should be none that were trained on, and how like those they
     are: Fréchet distances of frames and of changes, density and coverage, and with --trained-on the nearest training
-    clips (pip install "kinetoken[evaluation]"). gravity: fitted to generated bounces. drift: adherence in each eighth
-    of clips of eight times the model's length. judge: the judge itself, against rendered truth.
+    clips, and whether they show what was asked for (pip install "kinetoken[evaluation]"; docs/evaluation.md). gravity:
+    fitted to generated bounces. drift: adherence in each eighth of clips of eight times the model's length. judge: the
+    judge itself, against rendered truth.
     """
 
     what: Positional[Measurement]
@@ -144,8 +144,6 @@ class Command:
                 return generation.gravity(generator, count=count)
 
     def _generation(self, count: int) -> "tuple[dict[str, Any], list[Made]]":
-        import numpy as np
-
         from kinetoken.data.tar_shards import TarShards, check_apart
         from kinetoken.evaluation import likeness
         from kinetoken.evaluation.features import NAME, Extractor
@@ -155,26 +153,26 @@ class Command:
         check_apart(self.data, self.trained_on)
         extractor, generator = Extractor(), self._generator()
         config = generator.config
-        examples = likeness.held_out(shards, config, count)
+        chosen = likeness.held_out(shards, config, count)
         trained = [part for folder in self.trained_on for part in likeness.stretches(TarShards(folder), config)]
         if self.trained_on and len(trained) < 2:
             raise ValueError(f"fewer than two clips of --trained-on are as long as what {self.model} makes")
 
-        def seen(parts: "Sequence[Stretch]", name: str) -> "Iterator[Seen]":
+        def shown(parts: "Sequence[Stretch]", name: str) -> "Iterator[Shown]":
             return progress(likeness.see(parts, config, extractor), name, total=len(parts))
 
-        real, training = list(seen(examples, "real clips")), None
-        if trained:
-            points = np.stack([one.clip for one in seen(trained, "training clips")])
-            training = likeness.Training(stretches=trained, points=points)
-        made = likeness.generated(generator, examples, extractor, training)
-        records = list(progress(made, self.what, total=len(examples)))
+        examples = list(shown(chosen, "real clips"))
+        prompts, real = likeness.prompts(generator, examples), [one.seen for one in examples]
+        training = likeness.Training.of(trained, shown(trained, "training clips")) if trained else None
+        made = likeness.generated(generator, prompts, extractor, training)
+        records = list(progress(made, self.what, total=len(prompts)))
         figures: dict[str, Any] = {"count": len(records)}
         figures |= likeness.likeness(real, [record.seen for record in records])
         if training is not None:
-            reference = list(likeness.see(likeness.spread(trained, len(real)), config, extractor))
+            instead = [one.seen for one in likeness.see(likeness.spread(trained, len(real)), config, extractor)]
+            figures["training_clips_instead"] = {"count": len(instead)} | likeness.likeness(real, instead)
             figures |= likeness.remembered(real, records, training)
-            figures["training_clips_instead"] = {"count": len(reference)} | likeness.likeness(real, reference)
+            figures |= likeness.agreement(generator, real, records, training)
         resize = f"Lanczos to {config.frames} frames of {config.width}x{config.height} at {config.fps:g} fps"
         about = {"features": NAME, "seeds": f"0 to {len(records) - 1}", "caution": likeness.CAUTION}
         return figures | self._source(resize) | about, records

@@ -45,6 +45,11 @@ class Seen:
         """One point for the clip: the mean of its moments."""
         return self.frames.mean(axis=0)
 
+    @property
+    def whole(self) -> Float[np.ndarray, " features"]:
+        """The clip's point, then its changes one after another."""
+        return np.concatenate([self.clip, self.changes.ravel()])
+
 
 class Extractor:
     """Clip -> Seen. Raises ValueError when the packages of the extra `evaluation` are not installed."""

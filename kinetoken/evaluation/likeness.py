@@ -1,8 +1,9 @@
 """How like real clips generated ones are: a model of one's own clips is asked for what captions of others say.
 
 Distances between sets (`likeness`) say how near what it makes is to clips that it was not trained on; distances to the
-nearest training clip (`remembered`) say whether it made or remembered it. docs/evaluation.md says what can be compared
-with what.
+nearest training clip (`remembered`) say whether it made or remembered it; a small network that learns from training
+clips what captions mean (`agreement`) says whether it is what was asked for. docs/evaluation.md says what can be
+compared with what.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from kinetoken.clip import Clip
 from kinetoken.data.clips_on_disk import settings
 from kinetoken.data.tar_shards import StoredClip, TarShards, records
 from kinetoken.data.windows import window
+from kinetoken.evaluation.agreement import learn, retrieval
 from kinetoken.evaluation.distances import density_and_coverage, frechet, nearest
 from kinetoken.evaluation.features import Extractor, Seen
 from kinetoken.evaluation.generation import Record
@@ -43,11 +45,32 @@ class Stretch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A stretch as it is seen, and what is said of it."""
+
+    source: str
+    captions: tuple[str, ...]
+    seen: Seen
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
-    """Clips that a model was trained on; points: what is seen of each stretch."""
+    """Stretches that a model was trained on; whole: what is seen of each."""
 
     stretches: Sequence[Stretch]
-    points: Float[np.ndarray, "stretches 1280"]
+    captions: Sequence[tuple[str, ...]]
+    whole: Float[np.ndarray, "stretches features"]
+
+    @classmethod
+    def of(cls, stretches: Sequence[Stretch], shown: Iterable[Shown]) -> "Training":
+        """Keeps little of each, as there may be many."""
+        told = [(one.captions, one.seen.whole) for one in shown]
+        captions, whole = zip(*told, strict=True)
+        return cls(stretches=stretches, captions=captions, whole=np.stack(whole))
+
+    @property
+    def points(self) -> Float[np.ndarray, "stretches 1280"]:
+        return self.whole[:, :1280]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,27 +113,33 @@ def spread(found: Sequence[Stretch], count: int) -> list[Stretch]:
     return [found[number] for number in np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))]
 
 
-def see(found: Iterable[Stretch], config: ModelConfig, extractor: Extractor) -> Iterator[Seen]:
-    return (extractor(stretch.read(config).clip) for stretch in found)
+def see(found: Iterable[Stretch], config: ModelConfig, extractor: Extractor) -> Iterator[Shown]:
+    for stretch in found:
+        stored = stretch.read(config)
+        yield Shown(source=stored.source, captions=stored.captions, seen=extractor(stored.clip))
+
+
+def prompts(generator: Generator, examples: Iterable[Shown]) -> list[str]:
+    """The first caption of each that the model can read. Raises ValueError if there is none."""
+    words = generator.config.network.words
+    readable = [
+        (one.source, [text for text in one.captions if 2 <= len(generator.codec.encode(text)) <= words])
+        for one in examples
+    ]
+    if silent := [source for source, texts in readable if not texts]:
+        found = f"{len(silent)} clips, {silent[0]} the first,"
+        raise ValueError(f"{found} have no caption of at most {words - 1} tokens, which is what the model reads")
+    return [texts[0] for _, texts in readable]
 
 
 def generated(
-    generator: Generator, examples: Sequence[Stretch], extractor: Extractor, training: Training | None = None
+    generator: Generator, prompts: Sequence[str], extractor: Extractor, training: Training | None = None
 ) -> Iterator[Made]:
-    """A clip for the first caption of each example that the model can read; clip k has seed k.
-
-    Raises ValueError, before any is made, if an example has no such caption.
-    """
-    config = generator.config
-    prompts = [_prompt(generator, example.read(config)) for example in examples]
-
-    def clips() -> Iterator[Made]:
-        for seed, prompt in enumerate(prompts):
-            clip = generator.generate(prompt, seed=seed)
-            made = Made(seed=seed, text=prompt, verdict={}, clip=clip, seen=extractor(clip))
-            yield made if training is None else _beside_nearest(made, training, config)
-
-    return clips()
+    """A clip for each prompt; clip k has seed k."""
+    for seed, prompt in enumerate(prompts):
+        clip = generator.generate(prompt, seed=seed)
+        made = Made(seed=seed, text=prompt, verdict={}, clip=clip, seen=extractor(clip))
+        yield made if training is None else _beside_nearest(made, training, generator.config)
 
 
 def likeness(real: Sequence[Seen], other: Sequence[Seen]) -> dict[str, float]:
@@ -137,18 +166,24 @@ def remembered(real: Sequence[Seen], made: Sequence[Made], training: Training) -
     return {name: round(float(np.median(far)), 4) for name, far in sides.items()}
 
 
+def agreement(
+    generator: Generator, real: Sequence[Seen], made: Sequence[Made], training: Training
+) -> dict[str, dict[str, float | int]]:
+    """Whether clips show what their prompts say, by a matcher that learns from the training clips which have captions;
+    agreement_of_real: what it says of the held-out clips of those prompts. Nothing of fewer than two captions."""
+    told = [number for number, texts in enumerate(training.captions) if texts]
+    captions = [training.captions[number] for number in told]
+    if len({text for texts in captions for text in texts}) < 2:
+        return {}
+    matcher, texts = learn(generator.codec, training.whole[told], captions), [one.text for one in made]
+    sides = {"agreement": [one.seen for one in made], "agreement_of_real": real}
+    return {name: retrieval(matcher, np.stack([seen.whole for seen in side]), texts) for name, side in sides.items()}
+
+
 def _beside_nearest(made: Made, training: Training, config: ModelConfig) -> Made:
     numbers, far = nearest(made.seen.clip[None], training.points)
     below = training.stretches[int(numbers[0])].read(config)
     return replace(made, figure=float(far[0]), below=below.clip, below_is=f"{below.source}, second {below.second:g}")
-
-
-def _prompt(generator: Generator, stored: StoredClip) -> str:
-    words = generator.config.network.words
-    for text in stored.captions:
-        if 2 <= len(generator.codec.encode(text)) <= words:
-            return text
-    raise ValueError(f"{stored.source} has no caption of at most {words - 1} tokens, which is what the model reads")
 
 
 def _points(seen: Sequence[Seen]) -> Float[np.ndarray, "clips 1280"]:

