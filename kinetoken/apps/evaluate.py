@@ -151,8 +151,8 @@ class Command:
         assert self.data is not None
         shards = TarShards(self.data)
         check_apart(self.data, self.trained_on)
-        extractor, generator = Extractor(), self._generator()
-        config = generator.config
+        generator = self._generator()
+        config, extractor = generator.config, Extractor(generator.device)
         chosen = likeness.held_out(shards, config, count)
         trained = [part for folder in self.trained_on for part in likeness.stretches(TarShards(folder), config)]
         if self.trained_on and len(trained) < 2:

@@ -170,12 +170,12 @@ def agreement(
     generator: Generator, real: Sequence[Seen], made: Sequence[Made], training: Training
 ) -> dict[str, dict[str, float | int]]:
     """Whether clips show what their prompts say, by a matcher that learns from the training clips which have captions;
-    agreement_of_real: what it says of the held-out clips of those prompts. Nothing of fewer than two captions."""
+    agreement_of_real: what it says of the held-out clips of those prompts. Nothing, if fewer than two have captions."""
     told = [number for number, texts in enumerate(training.captions) if texts]
-    captions = [training.captions[number] for number in told]
-    if len({text for texts in captions for text in texts}) < 2:
+    if len(told) < 2:
         return {}
-    matcher, texts = learn(generator.codec, training.whole[told], captions), [one.text for one in made]
+    captions, texts = [training.captions[number] for number in told], [one.text for one in made]
+    matcher = learn(generator.codec, training.whole[told], captions)
     sides = {"agreement": [one.seen for one in made], "agreement_of_real": real}
     return {name: retrieval(matcher, np.stack([seen.whole for seen in side]), texts) for name, side in sides.items()}
 
