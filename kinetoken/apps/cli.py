@@ -25,7 +25,7 @@ COMMANDS = {
     "render": "write clips of toybox, the built-in world, with captions and descriptions",
     "data": "make shards and tokens of your own clips, to train on",
     "train": "train a tokenizer or a network, or go on training one",
-    "evaluate": "measure a model: adherence, tasks, captions, reconstruction, gravity; or the judge itself",
+    "evaluate": "measure a model: adherence, tasks, captions, reconstruction, generation, gravity; or the judge itself",
     "doctor": "check that this machine can generate and learn",
 }
 EDITS = ("animate", "extend", "connect", "inpaint", "outpaint", "remix", "variations", "recut", "storyboard", "imagine")

@@ -4,38 +4,48 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from kinetoken.apps.options import progress
 
 if TYPE_CHECKING:
     from kinetoken.evaluation.generation import Record
+    from kinetoken.evaluation.likeness import Made, Shown, Stretch
+    from kinetoken.generator import Generator
 
-Measurement = Literal["adherence", "tasks", "ceiling", "captions", "reconstruction", "gravity", "drift", "judge"]
+Measurement = Literal[
+    "adherence", "tasks", "ceiling", "captions", "reconstruction", "generation", "gravity", "drift", "judge"
+]
 USUAL_COUNT = {
     "adherence": 300,
     "tasks": 100,
     "ceiling": 300,
     "captions": 300,
     "reconstruction": 500,
+    "generation": 200,
     "gravity": 100,
     "drift": 20,
     "judge": 1000,
 }
+OF_OWN_CLIPS = ("reconstruction", "generation")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """Measure a model on held-out scenes of toybox: combinations of shape, colour and motion never trained on.
+    """Measure a model on held-out scenes of toybox, combinations of shape, colour and motion never trained on; or, with
+    --data, on clips of your own.
 
     adherence: clips made from captions, every stated attribute judged from the pixels. tasks: every job (animate,
     extend, …), --count clips for each: kept pixels, lengths, seams, prompts; exit code 1 if any promise breaks.
     ceiling: rendered clips sent through the tokenizer. captions: what the model says of rendered clips. reconstruction:
-    PSNR, SSIM and flicker of the tokenizer, on toybox or on your own clips (--data). gravity: fitted to generated
-    bounces. drift: adherence in each eighth of clips of eight times the model's length. judge: the judge itself,
-    against rendered truth.
+    PSNR, SSIM and flicker of the tokenizer, on toybox or on your own clips (--data). generation: clips made
+    from the captions of your own clips (--data), which should be none that were trained on, and how like those they
+    are: Fréchet distances of frames and of changes, density and coverage, and with --trained-on the nearest training
+    clips, and whether they show what was asked for (pip install "kinetoken[evaluation]"; docs/evaluation.md). gravity:
+    fitted to generated bounces. drift: adherence in each eighth of clips of eight times the model's length. judge: the
+    judge itself, against rendered truth.
     """
 
     what: Positional[Measurement]
@@ -43,11 +53,12 @@ class Command:
     model: str = "toybox"
     """A bundled model, a folder that training wrote, or owner/name on the hub."""
     count: int | None = None
-    """How many scenes; as many as the model's card has if not given."""
+    """How many scenes or clips; as many as the model's card has if not given, or as there are."""
     actors: int = 1
     """Objects in each scene, for adherence and ceiling."""
     data: Path | None = None
-    """For reconstruction: clips of your own, as kinetoken data prepare wrote them. They are measured as they are."""
+    """For reconstruction and generation: clips of your own, as kinetoken data prepare wrote them. For reconstruction
+    they are measured as they are, for generation at the model's size, rate and length."""
     trained_on: tuple[Path, ...] = ()
     """With --data: prepared clips that the model has been trained on. Refuses to measure if one is in both."""
     device: str | None = None
@@ -60,20 +71,27 @@ class Command:
     """Temperature, instead of the model's own."""
     revision: float | None = None
     """Share of codes taken back before each step, instead of the model's own."""
-    output: Path | None = None
-    """A folder for figures.json, records.jsonl and a sheet of the clips, the wrong ones marked."""
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """A folder for figures.json, records.jsonl and a sheet of the clips, the wrong ones marked; or, of
+    generation, the nearest training clip under each."""
 
     def execute(self) -> None:
         count = USUAL_COUNT[self.what] if self.count is None else self.count
-        if count < 1 or self.actors not in (1, 2, 3):
-            raise ValueError(f"--count must be at least 1 and --actors 1, 2 or 3, found {count} and {self.actors}")
-        if (self.data or self.trained_on) and (self.what != "reconstruction" or self.data is None):
-            raise ValueError("--data is for reconstruction, and --trained-on for --data")
+        least = 2 if self.what == "generation" else 1  # a covariance needs two
+        if count < least or self.actors not in (1, 2, 3):
+            found = f"found {count} and {self.actors}"
+            raise ValueError(f"--count must be at least {least} and --actors 1, 2 or 3, {found}")
+        if (self.data or self.trained_on) and (self.what not in OF_OWN_CLIPS or self.data is None):
+            raise ValueError("--data is for reconstruction and generation, and --trained-on for --data")
+        if self.what == "generation" and self.data is None:
+            raise ValueError("generation needs --data: prepared clips that the model has not been trained on")
         if self.what == "judge":
             from kinetoken.evaluation.judge_report import judge_report
 
             figures: dict[str, Any] = judge_report(count, 0)
-            records: list[Record] = []
+            records: Sequence[Record] = []
+        elif self.what == "generation":
+            figures, records = self._generation(count)
         else:
             from kinetoken.evaluation.generation import FIRST_SEED, summary
 
@@ -98,11 +116,8 @@ class Command:
 
     def _records(self, count: int) -> "Iterator[Record]":
         from kinetoken.evaluation import generation
-        from kinetoken.generator import Generator
 
-        generator = Generator.from_pretrained(self.model, device=self.device).with_sampling(
-            steps=self.steps, guidance=self.guidance, temperature=self.temperature, revision=self.revision
-        )
+        generator = self._generator()
         match self.what:
             case "adherence":
                 return generation.adherence(generator, count=count, actors=self.actors)
@@ -128,10 +143,51 @@ class Command:
             case _:
                 return generation.gravity(generator, count=count)
 
-    def _source(self) -> dict[str, str]:
+    def _generation(self, count: int) -> "tuple[dict[str, Any], list[Made]]":
+        from kinetoken.data.tar_shards import TarShards, check_apart
+        from kinetoken.evaluation import likeness
+        from kinetoken.evaluation.features import NAME, Extractor
+
+        assert self.data is not None
+        shards = TarShards(self.data)
+        check_apart(self.data, self.trained_on)
+        generator = self._generator()
+        config, extractor = generator.config, Extractor(generator.device)
+        chosen = likeness.held_out(shards, config, count)
+        trained = [part for folder in self.trained_on for part in likeness.stretches(TarShards(folder), config)]
+        if self.trained_on and len(trained) < 2:
+            raise ValueError(f"fewer than two clips of --trained-on are as long as what {self.model} makes")
+
+        def shown(parts: "Sequence[Stretch]", name: str) -> "Iterator[Shown]":
+            return progress(likeness.see(parts, config, extractor), name, total=len(parts))
+
+        examples = list(shown(chosen, "real clips"))
+        prompts, real = likeness.prompts(generator, examples), [one.seen for one in examples]
+        training = likeness.Training.of(trained, shown(trained, "training clips")) if trained else None
+        made = likeness.generated(generator, prompts, extractor, training)
+        records = list(progress(made, self.what, total=len(prompts)))
+        figures: dict[str, Any] = {"count": len(records)}
+        figures |= likeness.likeness(real, [record.seen for record in records])
+        if training is not None:
+            instead = [one.seen for one in likeness.see(likeness.spread(trained, len(real)), config, extractor)]
+            figures["training_clips_instead"] = {"count": len(instead)} | likeness.likeness(real, instead)
+            figures |= likeness.remembered(real, records, training)
+            figures |= likeness.agreement(generator, real, records, training)
+        resize = f"Lanczos to {config.frames} frames of {config.width}x{config.height} at {config.fps:g} fps"
+        about = {"features": NAME, "seeds": f"0 to {len(records) - 1}", "caution": likeness.CAUTION}
+        return figures | self._source(resize) | about, records
+
+    def _generator(self) -> "Generator":
+        from kinetoken.generator import Generator
+
+        return Generator.from_pretrained(self.model, device=self.device).with_sampling(
+            steps=self.steps, guidance=self.guidance, temperature=self.temperature, revision=self.revision
+        )
+
+    def _source(self, resize: str = "none") -> dict[str, str]:
         against = ", ".join(map(str, self.trained_on))
         split = f"none in {against} (by hash of the pixels)" if against else "not compared with training clips"
-        return {"data": str(self.data), "split": split, "resize": "none"}
+        return {"data": str(self.data), "split": split, "resize": resize}
 
     def _write(self, figures: dict[str, Any], records: "Sequence[Record]") -> None:
         assert self.output is not None
@@ -140,10 +196,12 @@ class Command:
         with (self.output / "records.jsonl").open("w") as lines:
             for record in records:
                 fields = {"seed": record.seed, "text": record.text, "figure": record.figure, "verdict": record.verdict}
-                fields |= record.measures
+                fields |= record.measures | ({"nearest": record.below_is} if record.below_is else {})
                 lines.write(json.dumps(fields) + "\n")
         clips = [(record.clip, record.right) for record in records[:48] if record.clip is not None]
         if clips:
             from kinetoken.apps.sheets import save_sheet
 
-            save_sheet([clip for clip, _ in clips], self.output / "clips.png", marks=[right for _, right in clips])
+            below = [record.below for record in records[:48] if record.below is not None]
+            marks = [right for _, right in clips]
+            save_sheet([clip for clip, _ in clips], self.output / "clips.png", marks=marks, below=below)

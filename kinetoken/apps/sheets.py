@@ -8,7 +8,7 @@ from PIL import Image
 
 from kinetoken.clip import Clip
 
-_BLACK, _RED = (0, 0, 0), (255, 40, 40)
+_BLACK, _RED, _WHITE = (0, 0, 0), (255, 40, 40), (255, 255, 255)
 
 
 def save_sheet(
@@ -19,11 +19,15 @@ def save_sheet(
     scale: int = 2,
     across: int = 2,
     marks: Sequence[bool] | None = None,
+    below: Sequence[Clip] = (),
 ) -> None:
     """A strip of evenly spaced frames for each clip, `across` strips beside each other. marks: False frames a clip in
-    red."""
+    red. below: a clip to stand under each, framed in white."""
     marks = [True] * len(clips) if marks is None else marks
     strips = [_strip(clip, frames, _BLACK if mark else _RED) for clip, mark in zip(clips, marks, strict=True)]
+    if below:
+        pairs = zip(strips, below, strict=True)
+        strips = [np.concatenate([strip, _strip(clip, frames, _WHITE)]) for strip, clip in pairs]
     height, width = max(strip.shape[0] for strip in strips), max(strip.shape[1] for strip in strips)
     sheet = np.zeros((-(-len(strips) // across) * height, across * width, 3), dtype=np.uint8)
     for number, strip in enumerate(strips):

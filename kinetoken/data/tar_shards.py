@@ -86,6 +86,16 @@ def _record(line: str) -> Record:
     return Record(**{**values, "captions": tuple(values["captions"])}, clips=clips, dropped=dropped)
 
 
+def check_apart(folder: Path, trained_on: Sequence[Path]) -> None:
+    """Raises ValueError if a clip of a folder is also in one of the others, by the hash of its pixels, or if one of
+    those holds no shards."""
+    own = {clip.sha256 for record in records(folder) for clip in record.clips}
+    for other in trained_on:
+        known = own & {clip.sha256 for record in records(TarShards(other).folder) for clip in record.clips}
+        if known:
+            raise ValueError(f"{len(known)} of {len(own)} clips are also in {other}: measure on clips that are not")
+
+
 def shard_path(folder: Path, shard: int) -> Path:
     return folder / f"clips-{shard:06}.tar"
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kinetoken.clip import Clip
-from kinetoken.data.tar_shards import TarShards, records
+from kinetoken.data.tar_shards import TarShards, check_apart
 from kinetoken.data.toybox import GRAVITY, Caption, Motion, Scene, captions, render, sample_scene
 from kinetoken.evaluation.captions import caption_verdict
 from kinetoken.evaluation.judge import fit_gravity, judge
@@ -30,7 +30,7 @@ FIRST_SEED = 2**40  # scenes from here on are never trained on, whatever they ho
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """One scene's outcome. verdict: attribute path to right or wrong; figure: a number, for what is not judged;
-    measures: further ones, by name."""
+    measures: further ones, by name; below: a clip to compare with on a sheet, and what it is."""
 
     seed: int
     text: str
@@ -38,6 +38,8 @@ class Record:
     figure: float | None = None
     clip: Clip | None = None
     measures: dict[str, float] = field(default_factory=dict)
+    below: Clip | None = None
+    below_is: str = ""
 
     @property
     def right(self) -> bool:
@@ -108,11 +110,7 @@ def reconstruction_of(
     trained_on: folders of prepared clips. Raises: ValueError if a clip of theirs, by the hash of its pixels, is among
     those to be measured; before anything is.
     """
-    own = {clip.sha256 for record in records(shards.folder) for clip in record.clips}
-    for folder in trained_on:
-        known = own & {clip.sha256 for record in records(folder) for clip in record.clips}
-        if known:
-            raise ValueError(f"{len(known)} of {len(own)} clips are also in {folder}: measure on clips that are not")
+    check_apart(shards.folder, trained_on)
     for number in np.unique(np.linspace(0, len(shards) - 1, count).round().astype(int)).tolist():
         stored = shards[number]
         yield rebuilt(tokenizer, stored.clip, seed=number, text=stored.source)

@@ -149,6 +149,8 @@ def test_render_writes_clips_captions_and_descriptions(tmp_path: Path) -> None:
         (["render", "TEXT"], "file"),
         (["evaluate", "judge", "--count", "0"], "--count"),
         (["evaluate", "adherence", "--data", "shards"], "--data is for reconstruction"),
+        (["evaluate", "generation"], "needs --data"),
+        (["evaluate", "generation", "--data", "shards", "--count", "1"], "at least 2"),
         (["evaluate", "reconstruction", "--trained-on", "shards"], "--trained-on for --data"),
         (["train", "network", "--run", "x", "--recipe", "debug"], "--tokenizer"),
         (["train", "tokenizer", "--run", "x", "--depth", "3"], "--depth"),
