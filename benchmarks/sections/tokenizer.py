@@ -127,6 +127,7 @@ class Ours:
             use_muon=muon,
             bfloat16=half,
         )
+        self.tokenizer.settle([_pixels(np.load(clips, mmap_mode="r")[:64])])
         self.parameters = parameters_of(self.tokenizer)
         self.bits_per_pixel = self.tokenizer.bits_per_pixel(FRAMES, SIZE, SIZE)
         self.batch = np.load(clips, mmap_mode="r")[: setting.batch]

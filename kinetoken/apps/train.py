@@ -28,7 +28,6 @@ from kinetoken.grid import GridShape
 from kinetoken.processes.masked import CanvasBatch, MaskedObjective
 from kinetoken.recipes.network import ClipShare, NetworkRecipe
 from kinetoken.recipes.tokenizer import TokenizerRecipe
-from kinetoken.tokenizer.layers import blocks_from_frames
 from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, collapse_warning
 from kinetoken.tokenizer.mosaic import Mosaic
 from kinetoken.tokenizer.quantizer import Kind, QuantizerConfig
@@ -99,9 +98,7 @@ def train_tokenizer(
 
 def _fresh_tokenizer(recipe: TokenizerRecipe, batches: Batches) -> VideoTokenizer:
     tokenizer = VideoTokenizer(recipe.tokenizer)
-    if isinstance(tokenizer.quantizer, Mosaic):
-        clips = (batches.batch(step, 0, 1).frames.float() / 127.5 - 1 for step in range(PALETTE_BATCHES))
-        tokenizer.quantizer.fit(blocks_from_frames(frames, recipe.tokenizer.cell) for frames in clips)
+    tokenizer.settle(batches.batch(step, 0, 1).frames.float() / 127.5 - 1 for step in range(PALETTE_BATCHES))
     return tokenizer
 
 
@@ -333,8 +330,8 @@ class Command:
     """debug: seconds, to see that all runs. pictures: for a network, single frames before anything moves. small: a
     laptop. base: a GPU or several."""
     quantizer: Kind | None = None
-    """Of a tokenizer: mosaic is for flat colours, and a network learns it soonest; fsq learns its codes, for everything
-    else. The recipe's if not given."""
+    """Of a new tokenizer: mosaic is for flat colours, and a network learns it soonest; fsq learns its codes, for
+    everything else. If not given, the recipe's for toybox and fsq for --data."""
     data: Path | None = None
     """Your own clips instead of toybox: for a tokenizer what kinetoken data prepare wrote, for a network what kinetoken
     data tokenize wrote."""
@@ -401,14 +398,15 @@ class Command:
             if self.batch_clips < 1:
                 raise ValueError(f"--batch-clips must be at least 1, found {self.batch_clips}")
             changes["batch_clips"] = self.batch_clips
-        if self.quantizer is not None:
-            if self.what == "network" or self.start is not None:
-                raise ValueError("--quantizer is for a new tokenizer")
-            square = 2 if self.quantizer == "mosaic" else 1
+        fresh = self.what == "tokenizer" and self.start is None
+        if self.quantizer is not None and not fresh:
+            raise ValueError("--quantizer is for a new tokenizer")
+        kind: Kind | None = self.quantizer or (None if self.data is None else "fsq")
+        if fresh and kind is not None and kind != recipe.tokenizer.quantizer.kind:
             changes["tokenizer"] = replace(
                 recipe.tokenizer,
-                cell=replace(recipe.tokenizer.cell, square=square),
-                quantizer=QuantizerConfig(kind=self.quantizer),
+                cell=replace(recipe.tokenizer.cell, square=2 if kind == "mosaic" else 1),
+                quantizer=QuantizerConfig(kind=kind),
             )
         if self.depth is not None:
             if self.what == "tokenizer":

@@ -79,15 +79,15 @@ class Mosaic(nn.Module):
         self.palette.copy_(palette[share.argsort(descending=True)] * 2 - 1)
 
     def forward(self, blocks: Float[Tensor, "batch time rows columns values"]) -> Quantized:
-        """Blocks of pixels in [-1, 1] to codes, and what they say. A gradient passes to what is noticed of motion
-        alone, straight through the threshold (Bengio et al. 2013)."""
-        *before, last = blocks.float().chunk(self.cell.frames, dim=-1)
-        noticed = self.notice(torch.cat(before, dim=-1) - last.repeat(1, 1, 1, 1, len(before)))
+        """Blocks of pixels in [-1, 1] to codes, and what they say, in fp32. A gradient passes to what is noticed of
+        motion alone, straight through the threshold (Bengio et al. 2013)."""
+        with torch.autocast(blocks.device.type, enabled=False):
+            *before, last = blocks.float().chunk(self.cell.frames, dim=-1)
+            noticed = self.notice(torch.cat(before, dim=-1) - last.repeat(1, 1, 1, 1, len(before)))
+            codes = self._still(last.detach()) + STILLS * (noticed[..., 0] > CALM).long()
         soft = (noticed - CALM).sigmoid()
-        moves = (noticed > CALM).float()
-        codes = self._still(last.detach()) + STILLS * moves[..., 0].long()
-        vectors = self.lookup(codes)
-        return Quantized(vectors + F.pad(soft - soft.detach(), (3 * PIXELS, 0)), codes, blocks.new_zeros(()))
+        through = F.pad(soft - soft.detach(), (3 * PIXELS, 0))
+        return Quantized(self.lookup(codes) + through, codes, blocks.new_zeros(()))
 
     def _still(self, last: Float[Tensor, "batch time rows columns values"]) -> Int[Tensor, "batch time rows columns"]:
         """Codes of last frames."""

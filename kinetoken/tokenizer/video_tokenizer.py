@@ -57,6 +57,11 @@ class VideoTokenizer(nn.Module):
             nn.init.zeros_(self.decoder.stack.leave.weight)
             nn.init.zeros_(self.decoder.stack.leave.bias)
 
+    def settle(self, clips: Iterable[Float[Tensor, "batch frames height width 3"]]) -> None:
+        """What comes before training: the palette of a mosaic is chosen from clips. Learned codes ask for none."""
+        if isinstance(self.quantizer, Mosaic):
+            self.quantizer.fit(blocks_from_frames(frames, self.config.cell) for frames in clips)
+
     def quantize(self, frames: Float[Tensor, "batch frames height width 3"]) -> Quantized:
         return self.quantizer(self.encoder(blocks_from_frames(frames, self.config.cell)))
 

@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from kinetoken.apps.cli import main
 from kinetoken.apps.doctor import _one_clip, overfit_network, overfit_tokenizer
+from kinetoken.apps.train import load_tokenizer
 from kinetoken.generator import Generator
 
 
@@ -67,3 +68,33 @@ def test_the_bundled_model_is_whole_and_small() -> None:
     assert sum(path.stat().st_size for path in folder.iterdir()) < 40e6
     clip = Generator.from_pretrained("toybox").generate("a green star grows", seed=3)
     assert clip.frames.shape == (17, 64, 64, 3) and clip.frames.std() > 5
+
+
+def test_a_tokenizer_is_of_the_kind_that_was_asked_for(tmp_path: Path) -> None:
+    _train("tokenizer", "--run", str(tmp_path / "run"), "--steps", "1", "--quantizer", "mosaic")
+    tokenizer = load_tokenizer(tmp_path / "run")
+    assert (tokenizer.config.quantizer.kind, tokenizer.config.cell.square) == ("mosaic", 2)
+    assert tokenizer.quantizer.palette.std(1).max() > 0.1  # not grey any more: chosen from clips
+
+    _train("network", "--run", str(tmp_path / "network"), "--tokenizer", str(tmp_path / "run"), "--steps", "1")
+    network = Generator.from_pretrained(tmp_path / "network" / "model").network
+    words = tmp_path / "words"
+    _train("tokenizer", "--run", str(tmp_path / "learned"), "--steps", "1")
+    _train(
+        *("network", "--run", str(words), "--tokenizer", str(tmp_path / "learned"), "--steps", "1"),
+        *("--from", str(tmp_path / "network" / "model")),
+    )
+    other = Generator.from_pretrained(words / "model").network
+    assert other.config.visual_codes == 1000 and network.config.visual_codes == 1296
+    near = (other.layers[0].query_key_value.weight - network.layers[0].query_key_value.weight).abs().max()
+    assert near < 0.05
+
+
+def test_kinds_and_recipes_that_do_not_fit_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong, why in (
+        (("network", "--tokenizer", "t", "--quantizer", "mosaic"), "new tokenizer"),
+        (("tokenizer", "--from", "t", "--quantizer", "mosaic"), "new tokenizer"),
+        (("tokenizer", "--recipe", "pictures"), "no recipe pictures"),
+    ):
+        assert main(["train", *wrong, "--run", str(tmp_path / "run")]) == 2
+        assert why in capsys.readouterr().err

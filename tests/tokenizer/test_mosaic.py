@@ -97,6 +97,13 @@ def test_what_stands_still_does_not_move(tokenizer: VideoTokenizer) -> None:
     assert (tokenizer.encode(still) < STILLS).all()
 
 
+def test_codes_are_those_of_fp32(tokenizer: VideoTokenizer) -> None:
+    frames = torch.rand(1, 5, 16, 16, 3) * 2 - 1
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = tokenizer.quantize(frames).codes
+    assert (halved == tokenizer.quantize(frames).codes).all()
+
+
 def test_whether_it_moves_is_learned() -> None:
     """A dot is there in two frames of a layer's first three, or in none; the last frame is the same."""
     torch.manual_seed(0)
