@@ -23,7 +23,7 @@ from kinetoken.data.tar_shards import TarShards
 from kinetoken.data.token_shards import ShardBatches, TokenShard
 from kinetoken.data.toybox_clips import VALIDATION_SEEDS, ClipShape, ToyboxClips
 from kinetoken.data.toybox_tokens import tokenize_toybox, toybox_codec
-from kinetoken.generator import Generator, ModelConfig
+from kinetoken.generator import CODEC_FILE, Generator, ModelConfig
 from kinetoken.grid import GridShape
 from kinetoken.processes.masked import CanvasBatch, MaskedObjective
 from kinetoken.recipes.network import ClipShare, NetworkRecipe
@@ -265,8 +265,11 @@ def save_tokenizer(tokenizer: VideoTokenizer, folder: Path) -> None:
 
 
 def load_tokenizer(folder: Path) -> VideoTokenizer:
-    """Raises: ValueError if the folder holds no tokenizer."""
-    flat, tensors = load_weights(folder if (folder / "config.json").exists() else folder / "model", TOKENIZER_FORMAT)
+    """Of a run, of its `model`, or of a whole model. Raises: ValueError if the folder holds no tokenizer."""
+    folder = folder if (folder / "config.json").exists() else folder / "model"
+    if (folder / CODEC_FILE).exists():  # a whole model
+        return Generator.from_pretrained(folder, device="cpu").tokenizer
+    flat, tensors = load_weights(folder, TOKENIZER_FORMAT)
     tokenizer = VideoTokenizer(from_flat(TokenizerConfig, {k: v for k, v in flat.items() if k != "format"}))
     tokenizer.load_state_dict(tensors)
     return tokenizer.eval()
@@ -336,7 +339,8 @@ class Command:
     """Your own clips instead of toybox: for a tokenizer what kinetoken data prepare wrote, for a network what kinetoken
     data tokenize wrote."""
     tokenizer: Path | None = None
-    """For a network: the run of its tokenizer. With --data it is known."""
+    """For a network: the run of its tokenizer, or a model's folder, whose tokenizer is taken. With --data it is
+    known."""
     steps: int | None = None
     """Steps in all, instead of the recipe's. A run that is finished goes on if this is more than it has done."""
     batch_clips: int | None = None

@@ -78,6 +78,9 @@ def test_a_tokenizer_is_of_the_kind_that_was_asked_for(tmp_path: Path) -> None:
 
     _train("network", "--run", str(tmp_path / "network"), "--tokenizer", str(tmp_path / "run"), "--steps", "1")
     network = Generator.from_pretrained(tmp_path / "network" / "model").network
+    whole = load_tokenizer(tmp_path / "network")
+    assert (whole.quantizer.bytes == tokenizer.quantizer.bytes).all()
+
     words = tmp_path / "words"
     _train("tokenizer", "--run", str(tmp_path / "learned"), "--steps", "1")
     _train(
