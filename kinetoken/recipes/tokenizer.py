@@ -46,8 +46,8 @@ def debug() -> TokenizerRecipe:
 
 
 def small() -> TokenizerRecipe:
-    """A toybox tokenizer: half an hour on two CPU cores. Only the decoder of mosaics is trained; the codes are settled
-    once the palette is chosen."""
+    """A toybox tokenizer: a quarter of an hour on two CPU cores. Of mosaics the decoder is trained and what it is told
+    of motion; the rest is settled once the palette is chosen. The bundled model has learned codes (its card)."""
     return TokenizerRecipe(
         tokenizer=TokenizerConfig(cell=CellSize(square=2), quantizer=QuantizerConfig(kind="mosaic")),
         batch_clips=4,
