@@ -451,7 +451,8 @@ def _within(clip: Clip, config: ModelConfig) -> Clip:
 def _nearest_known(
     codes: Int[Tensor, "time rows columns"], known: Bool[Tensor, "time rows columns"], square: int
 ) -> Int[Tensor, "time rows columns"]:
-    """Unknown cells take the code of the nearest known one that has the same place within its square."""
+    """Unknown cells take the code of the nearest known one that has the same place within its square; 0 if none
+    has."""
     result = codes.clone()
     for row, column in product(range(square), repeat=2):
         here = slice(None), slice(row, None, square), slice(column, None, square)

@@ -130,18 +130,20 @@ def train_network(
     """Tokenize toybox into run/tokens unless that is done, train, then write the whole model to run/model.
 
     data: tokens of prepared clips, instead of toybox; the tokenizer must be the one that made them.
-    start: a model to set out from, instead of random weights; its network's shape and words count, not the recipe's.
+    start: a model to set out from, instead of random weights; its network's shape and words count, not the recipe's. Of
+    one that speaks other codes, no more is taken than what it knows of words and what it does with patches.
     on_tokenized(done, total) is told how many clips are tokenized.
-
-    Raises: ValueError if the model that it starts from has another number of codes.
     """
     tokenizer = load_tokenizer(tokenizer_folder)
-    network, codec = _fresh_network(recipe, tokenizer, data) if start is None else _begun_network(start, tokenizer)
+    torch.manual_seed(recipe.training.seed)
+    begun = None if start is None else Generator.from_pretrained(start, device="cpu")
+    speaks = begun is not None and _speaks(begun, tokenizer)
+    network, codec = _fresh_network(recipe, tokenizer, data) if begun is None else _begun_network(begun, tokenizer)
     if data is None:
         tokens = _toybox_tokens(recipe, _shards(tokenizer, run / "tokens", recipe.data, on_tokenized))
     else:
         tokens = _own_tokens(recipe, data, codec, network.config.words)
-    if start is None and not isinstance(tokenizer.quantizer, Mosaic):  # a mosaic's digits say what codes look like
+    if not speaks and not isinstance(tokenizer.quantizer, Mosaic):  # a mosaic's digits say what codes look like
         some = tokens.shards[0].codes[:LOOKED_AT].astype(np.int64)
         network.begin_by_looks(tokenizer.looks(torch.from_numpy(some)))
     config = ModelConfig(tokenizer=tokenizer.config, network=network.config, **tokens.shape)
@@ -245,17 +247,20 @@ def _fresh_network(
         depth=recipe.depth,
         words=recipe.words,
     )
-    torch.manual_seed(recipe.training.seed)
     return Transformer(config), codec
 
 
-def _begun_network(start: str, tokenizer: VideoTokenizer) -> tuple[Transformer, TextCodec]:
-    """If the model speaks other codes, its words and what it does with patches are taken, and no more."""
-    begun, quantizer = Generator.from_pretrained(start, device="cpu"), tokenizer.config.quantizer
-    spoken = begun.config.network
-    if (spoken.visual_codes, spoken.levels) == (quantizer.codes, quantizer.digits):
+def _speaks(model: Generator, tokenizer: VideoTokenizer) -> bool:
+    """Whether a model's codes are of the tokenizer's kind. That they mean the same is not looked into."""
+    network, quantizer = model.config.network, tokenizer.config.quantizer
+    return (network.visual_codes, network.levels) == (quantizer.codes, quantizer.digits)
+
+
+def _begun_network(begun: Generator, tokenizer: VideoTokenizer) -> tuple[Transformer, TextCodec]:
+    if _speaks(begun, tokenizer):
         return begun.network.train(), begun.codec
-    network = Transformer(replace(spoken, visual_codes=quantizer.codes, levels=quantizer.digits))
+    quantizer = tokenizer.config.quantizer
+    network = Transformer(replace(begun.config.network, visual_codes=quantizer.codes, levels=quantizer.digits))
     network.begin_by_words(begun.network)
     return network, begun.codec
 
@@ -328,7 +333,8 @@ class Command:
     """The folder of the run; made if it is not there."""
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """Set out from these weights instead of random ones: for a tokenizer a run's folder, for a network a model's (a
-    bundled name will do). Their shape counts, not the recipe's."""
+    bundled name will do). Their shape counts, not the recipe's. Of a model that speaks other codes than the tokenizer
+    what it knows of words is taken, and its tables of codes begin anew."""
     recipe: Literal["debug", "pictures", "small", "base"] = "small"
     """debug: seconds, to see that all runs. pictures: for a network, single frames before anything moves. small: a
     laptop. base: a GPU or several."""

@@ -31,6 +31,7 @@ PLAIN: Final = 0.0012
 SHADED: Final = 0.003
 """Likewise, by how much shade must lessen it."""
 FREQUENT: Final = 4  # colours of a square that may be one of its two
+DARKEST: Final = 0.4  # how dark a colour may be and still be counted as itself
 DIMMED: Final = 0.05  # squared error that a colour without any light counts for
 BINS: Final = 32  # of each channel, within which pixels have the same colour
 
@@ -157,7 +158,7 @@ def _frequent(
     different, where = levels.unique(return_inverse=True)  # of a clip's pixels few are
     colours = torch.stack((different // 65536, different // 256 % 256, different % 256), dim=1) / 255
     alike, sizes = colours @ palette.T, palette.square().sum(1)
-    light = (alike / sizes.clamp_min(1e-6)).clamp(0.4, 1)
+    light = (alike / sizes.clamp_min(1e-6)).clamp(DARKEST, 1)
     error = light * (light * sizes - 2 * alike) + DIMMED * (1 - light).square()  # and the colour's own square, for all
     nearest = error.argmin(1)[where].flatten(0, -2)
     votes = torch.zeros(len(nearest), len(palette), device=pixels.device)

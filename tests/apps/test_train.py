@@ -81,12 +81,15 @@ def test_a_tokenizer_is_of_the_kind_that_was_asked_for(tmp_path: Path) -> None:
     whole = load_tokenizer(tmp_path / "network")
     assert (whole.quantizer.bytes == tokenizer.quantizer.bytes).all()
 
-    words = tmp_path / "words"
+    words, again = tmp_path / "words", tmp_path / "again"
     _train("tokenizer", "--run", str(tmp_path / "learned"), "--steps", "1")
-    _train(
-        *("network", "--run", str(words), "--tokenizer", str(tmp_path / "learned"), "--steps", "1"),
-        *("--from", str(tmp_path / "network" / "model")),
-    )
+    for run in (words, again):
+        _train(
+            *("network", "--run", str(run), "--tokenizer", str(tmp_path / "learned"), "--steps", "1"),
+            *("--from", str(tmp_path / "network" / "model")),
+        )
+    for name, tensor in _weights(words).items():
+        assert (tensor == _weights(again)[name]).all(), name
     other = Generator.from_pretrained(words / "model").network
     assert other.config.visual_codes == 1000 and network.config.visual_codes == 1296
     near = (other.layers[0].query_key_value.weight - network.layers[0].query_key_value.weight).abs().max()
