@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from math import ceil, pi, prod
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kinetoken.grid import GridShape
+from kinetoken.layout import HIDDEN, digits
 from kinetoken.norm import RMSNorm
+from kinetoken.things import ThingsIn, ThingsOnGrid, ThingsOut
 from kinetoken.vocabulary import Vocabulary
 
 
@@ -25,7 +28,8 @@ class TransformerConfig:
     halvings: how often rows and columns are halved on the way to the transformer; a patch of 2^halvings codes square is
     one position. near_blocks: of convolutions, at each resolution above the transformer's, before it and after it.
     levels: the radices of a code's digits, lowest first, if codes have any (FSQ's have): codes that share a digit then
-    share what is learned about it.
+    share what is learned about it. looks, things: the radices of the digits by which a layout says what a thing looks
+    like, and how many things it has room for in every layer of time (layout.py); without looks there is no layout.
     """
 
     text_codes: int
@@ -37,6 +41,8 @@ class TransformerConfig:
     halvings: int = 2
     near_blocks: int = 2
     words: int = 48
+    looks: tuple[int, ...] = ()
+    things: int = 3
 
     def __post_init__(self) -> None:
         if self.depth < 1 or self.width % self.head_width or self.head_width % 4 or self.head_width < 12:
@@ -49,10 +55,21 @@ class TransformerConfig:
             raise ValueError(f"near_blocks must be at least 1, found {self.near_blocks}")
         if self.levels and prod(self.levels) != self.visual_codes:
             raise ValueError(f"{self.visual_codes} codes have no digits of radices {self.levels}")
+        if self.things < 1 or any(radix < 1 for radix in self.looks):
+            raise ValueError(f"a layout needs things, and looks of at least 1, found {self.things} and {self.looks}")
 
     @property
     def vocabulary(self) -> Vocabulary:
         return Vocabulary(text=self.text_codes, visual=self.visual_codes)
+
+    @property
+    def slots(self) -> int:
+        """Things in every layer of time."""
+        return self.things if self.looks else 0
+
+    def untold(self, batch: int, time: int) -> Int[Tensor, "batch time things digits"]:
+        """Layouts of which nothing is told."""
+        return torch.full((batch, time, self.slots, len(digits(self.looks))), HIDDEN)
 
     @property
     def patch(self) -> tuple[int, int, int]:
@@ -90,12 +107,21 @@ class TransformerConfig:
         return 2 * self.code_width
 
 
+class Features(NamedTuple):
+    """What the network makes of a canvas, before any logits."""
+
+    words: Float[Tensor, "batch words width"]
+    things: Float[Tensor, "batch time things width"]
+    cells: Float[Tensor, "batch time rows columns code_width"]
+
+
 class Transformer(nn.Module):
     """Pre-norm transformer with RMSNorm, SwiGLU, QK-norm and rotary positions in (time, row, column), at the bottom of
     an hourglass of convolutions that make patches of codes, and codes of patches.
 
-    A position is one word or one patch of codes, and masks stay per code: an unknown code is the id MASK inside its
-    patch. The network has no attention mask: every position sees every other.
+    A position is one word, one thing of a layout or one patch of codes, and masks stay per code: an unknown code is the
+    id MASK inside its patch. The network has no attention mask: every position sees every other. What a layout says is
+    told to the cells, too.
     """
 
     digits: Tensor
@@ -125,30 +151,49 @@ class Transformer(nn.Module):
             nn.init.normal_(head.weight, std=0.01)
             nn.init.zeros_(head.bias)
         nn.init.zeros_(self.digit_out.weight)
+        if config.looks:
+            self.things_in = ThingsIn(config.looks, config.width)
+            self.things_on_grid = ThingsOnGrid(config.looks, widths[0])
+            self.things_out = ThingsOut(config.looks, config.width)
 
     def forward(
-        self, text: Int[Tensor, "batch words"], grid: Int[Tensor, "batch time rows columns"], *, loop: bool = False
-    ) -> tuple[Float[Tensor, "batch words width"], Float[Tensor, "batch time rows columns code_width"]]:
-        """Features of every word and of every cell. Logits are asked for separately, only where they are needed.
+        self,
+        text: Int[Tensor, "batch words"],
+        grid: Int[Tensor, "batch time rows columns"],
+        layout: Int[Tensor, "told layers things digits"] | None = None,
+        *,
+        loop: bool = False,
+    ) -> Features:
+        """Features of every word, thing and cell. Logits are asked for separately, only where they are needed.
 
-        The grid must be made of whole patches; any number of them will do. loop: time is a circle.
+        The grid must be made of whole patches; any number of them will do. layout: None is one that nobody has told.
+        loop: time is a circle.
         """
         shape = GridShape(time=grid.shape[1], rows=grid.shape[2], columns=grid.shape[3])
         cells, fine = F.embedding(grid, self._id_vectors()), []
+        positions = [self.word_in(F.embedding(text, self.embedding.weight))]
+        if self.config.looks:
+            if layout is None or not layout.shape[2]:
+                layout = self.config.untold(len(grid), shape.time).to(grid.device)
+            positions.append(self.things_in(layout).flatten(1, 2))
+            cells = cells + self.things_on_grid(layout, shape.rows, shape.columns)
         for blocks, narrow in zip(self.near_in, self.narrow, strict=True):
             fine.append(blocks(cells, loop))
             cells = narrow(rearrange(fine[-1], "b t (r pr) (k pk) c -> b t r k (pr pk c)", pr=2, pk=2))
         _, time, rows, columns, _ = cells.shape
-        x = torch.cat((self.word_in(F.embedding(text, self.embedding.weight)), cells.flatten(1, 3)), dim=1)
+        x = torch.cat((*positions, cells.flatten(1, 3)), dim=1)
         rotation = self._rotation(text.shape[1], shape, loop)
         for layer in self.layers:
             x = layer(x, rotation)
-        words, patches = self.norm(x).split((text.shape[1], x.shape[1] - text.shape[1]), dim=1)
-        cells = patches.unflatten(1, (time, rows, columns))
+        patches = time * rows * columns
+        words, things, whole = self.norm(x).split(
+            (text.shape[1], x.shape[1] - text.shape[1] - patches, patches), dim=1
+        )
+        cells = whole.unflatten(1, (time, rows, columns))
         for blocks, widen, known in reversed(list(zip(self.near_out, self.widen, fine, strict=True))):
             cells = known + rearrange(widen(cells), "b t r k (pr pk c) -> b t (r pr) (k pk) c", pr=2, pk=2)
             cells = blocks(cells, loop)
-        return words, cells
+        return Features(words, things.unflatten(1, (time, -1)), cells)
 
     def _id_vectors(self) -> Float[Tensor, "ids code_width"]:
         text, visual = self.embedding.weight.split((self.config.vocabulary.text_end, self.config.visual_codes))
@@ -171,7 +216,8 @@ class Transformer(nn.Module):
         return features, self.code_out.weight + self.digit_out(self.digits).sum(1), self.code_out.bias
 
     def _rotation(self, words: int, grid: GridShape, loop: bool = False) -> Float[Tensor, "2 positions pairs"]:
-        return _rotation(words, grid, self.config.patch, self.config.head_width, loop).to(self.norm.weight.device)
+        rotation = _rotation(words, self.config.slots, grid, self.config.patch, self.config.head_width, loop)
+        return rotation.to(self.norm.weight.device)
 
     @torch.no_grad()
     def begin_by_looks(self, looks: Float[Tensor, "visual values"]) -> None:
@@ -201,7 +247,7 @@ class Transformer(nn.Module):
         """Multiply-adds counted as two, for one forward pass over one canvas with `logits` of its codes asked for."""
         config = self.config
         widths = (*config.near_widths, config.width)
-        positions = words + grid.cells // prod(config.patch)
+        positions = words + config.slots * grid.time + grid.cells // prod(config.patch)
         layer = 4 * config.width**2 + 3 * config.width * config.hidden + 2 * positions * config.width
         near = sum(
             (2 * config.near_blocks * 12 * fine**2 + 2 * fine * coarse) / 4**level
@@ -322,24 +368,27 @@ def rotate(
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # kept: what a sampler has asked for, training may ask for again
 def _rotation(
-    words: int, grid: GridShape, patch: tuple[int, int, int], head_width: int, loop: bool = False
+    words: int, things: int, grid: GridShape, patch: tuple[int, int, int], head_width: int, loop: bool = False
 ) -> Float[Tensor, "2 positions pairs"]:
     """Cosine and sine of each position's angles. A quarter of the channel pairs turn with time, the others with row and
     column, by frequencies from 1 to 1/100 radians per cell. loop: time turns as `_circular` says.
 
     Words lie on the diagonal that runs away from the grid's origin, (-1, -1, -1), (-2, -2, -2), ... (as M-RoPE, Wang et
     al. 2024, puts text on all axes at once): where a word lies does not depend on the grid's size or the text's length.
+    Things lie like the first words, but at the time of their layer.
     """
     whole = torch.from_numpy(grid.coordinates()).reshape(*grid.sizes, 3)[:: patch[0], :: patch[1], :: patch[2]]
     centres = whole.reshape(-1, 3).double() + (torch.tensor(patch).double() - 1) / 2
     diagonal = -torch.arange(1, words + 1).double()[:, None].expand(-1, 3)
-    places = torch.cat((diagonal, centres))
+    beside = -torch.arange(1, things + 1).double().repeat(grid.time)
+    times = torch.arange(grid.time).double().repeat_interleave(things)
+    places = torch.cat((diagonal, torch.stack((times, beside, beside), dim=1), centres))
     pairs = head_width // 2
     share = (pairs // 4, (pairs - pairs // 4) // 2, pairs - pairs // 4 - (pairs - pairs // 4) // 2)
     frequencies = [100.0 ** -torch.linspace(0, 1, count).double() for count in share]
     angles = [places[:, axis, None] * frequency for axis, frequency in enumerate(frequencies)]
     if loop:
-        angles[0][words:] = _circular(centres[:, 0], grid.time, frequencies[0])
+        angles[0][words:] = _circular(places[words:, 0], grid.time, frequencies[0])
     whole_angles = torch.cat(angles, -1)
     return torch.stack((whole_angles.cos(), whole_angles.sin())).float()
 

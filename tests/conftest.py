@@ -21,19 +21,20 @@ def tiny() -> Generator:
 
 @pytest.fixture(scope="session")
 def tiny_mosaic() -> Generator:
-    """Likewise, with codes in squares. Its palette is grey."""
+    """Likewise, with codes in squares and layouts. Its palette is grey."""
     return _tiny(
         TokenizerConfig(
             channels=16, cell=CellSize(square=2), decoder_blocks=1, quantizer=QuantizerConfig(kind="mosaic")
-        )
+        ),
+        looks=(6, 8, 3),
     )
 
 
-def _tiny(config: TokenizerConfig) -> Generator:
+def _tiny(config: TokenizerConfig, looks: tuple[int, ...] = ()) -> Generator:
     torch.manual_seed(0)
     codec = TextCodec.train(["a red ball bounces while a blue square spins"], size=280)
     tokenizer, codes = VideoTokenizer(config), config.quantizer.codes
-    network = Transformer(TransformerConfig(text_codes=codec.size, visual_codes=codes, depth=2, words=24))
+    network = Transformer(TransformerConfig(text_codes=codec.size, visual_codes=codes, depth=2, words=24, looks=looks))
     for module in (tokenizer, network):
         for name, parameter in module.named_parameters():
             if "norm" not in name:

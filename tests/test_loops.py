@@ -86,8 +86,8 @@ def test_where_the_circle_is_cut_does_not_matter_to_the_network(tiny: Generator,
     grid = _codes(tiny, 1, layers, 8, 8) + tiny.config.network.vocabulary.text_end
     text = torch.zeros(1, 0, dtype=torch.int64)
     with torch.inference_mode():
-        _, cells = tiny.network(text, grid, loop=True)
-        _, turned = tiny.network(text, grid.roll(1, dims=1), loop=True)
+        cells = tiny.network(text, grid, loop=True).cells
+        turned = tiny.network(text, grid.roll(1, dims=1), loop=True).cells
     torch.testing.assert_close(cells.roll(1, dims=1), turned, atol=1e-3, rtol=1e-3)
 
 
@@ -111,7 +111,7 @@ def test_a_canvas_stays_a_circle() -> None:
     changed: list[Canvas] = [
         filled,
         filled.without_grid(everywhere),
-        canvas.without_text(),
+        canvas.untold(),
         canvas.to(torch.device("cpu")),
     ]
     assert all(other.loop for other in changed)
@@ -201,6 +201,6 @@ def test_networks_without_a_circle_are_as_before(tiny: Generator) -> None:
     grid = _codes(tiny, 1, 5, 4, 4) + tiny.config.network.vocabulary.text_end
     text = torch.full((1, 2), 5)
     with torch.inference_mode():
-        _, line = network(text, grid)
-        _, circle = network(text, grid, loop=True)
+        line = network(text, grid).cells
+        circle = network(text, grid, loop=True).cells
     assert (line - circle).abs().max() > 1e-3

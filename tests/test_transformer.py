@@ -24,14 +24,14 @@ def _grid(*sizes: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("sizes", [(1, 4, 4), (5, 16, 16), (3, 8, 20), (9, 4, 32)])
 def test_any_grid_of_whole_patches_runs(network: Transformer, sizes: tuple[int, int, int]) -> None:
-    words, cells = network(torch.randint(4, 300, (2, 7)), _grid(2, *sizes))
+    words, _, cells = network(torch.randint(4, 300, (2, 7)), _grid(2, *sizes))
     assert cells.shape[:4] == (2, *sizes)
     assert network.grid_logits(cells[cells[..., 0] < 0]).shape[1] == 50
     assert network.text_logits(words).shape == (2, 7, CONFIG.vocabulary.text_end)
 
 
 def test_logits_for_some_places_are_those_of_all_places(network: Transformer) -> None:
-    _, cells = network(torch.randint(4, 300, (2, 7)), _grid(2, 2, 8, 8))
+    cells = network(torch.randint(4, 300, (2, 7)), _grid(2, 2, 8, 8)).cells
     some = torch.rand(2, 2, 8, 8) < 0.3
     everything = network.grid_logits(cells.flatten(0, 3))
     torch.testing.assert_close(network.grid_logits(cells[some]), everything[some.flatten()])
@@ -75,7 +75,7 @@ def test_impossible_shapes_are_refused() -> None:
 def test_patches_of_any_power_of_two(halvings: int) -> None:
     network = Transformer(TransformerConfig(text_codes=300, visual_codes=50, depth=2, halvings=halvings))
     grid = torch.randint(network.config.vocabulary.text_end, network.config.vocabulary.size, (1, 2, 8, 16))
-    _, cells = network(torch.randint(4, 300, (1, 3)), grid)
+    cells = network(torch.randint(4, 300, (1, 3)), grid).cells
     assert cells.shape[1:4] == (2, 8, 16)
 
 
@@ -98,7 +98,7 @@ def test_flops_are_those_of_the_matrix_products(network: Transformer) -> None:
 
     shape = GridShape(time=2, rows=8, columns=8)
     with FlopCounterMode(display=False) as counter:
-        _, cells = network(torch.randint(4, 300, (1, 6)), _grid(1, *shape.sizes))
+        cells = network(torch.randint(4, 300, (1, 6)), _grid(1, *shape.sizes)).cells
         network.grid_logits(cells.flatten(0, 3)[:50])
     assert network.flops(6, shape, 50) == pytest.approx(counter.get_total_flops(), rel=0.1)
 
@@ -108,7 +108,7 @@ def test_training_goes_on_after_sampling_the_same_shape(network: Transformer) ->
     text, grid = torch.randint(4, 300, (1, 13)), _grid(1, 2, 8, 4)
     with torch.inference_mode():
         network(text, grid)
-    words, cells = network.train()(text, grid)
+    words, _, cells = network.train()(text, grid)
     (words.sum() + cells.sum()).backward()
     assert network.embedding.weight.grad is not None
 

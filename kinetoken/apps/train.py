@@ -21,6 +21,7 @@ from kinetoken.data.clip_batches import PreparedClips
 from kinetoken.data.clip_tokens import TOKENIZER, token_shards, tokens_card
 from kinetoken.data.tar_shards import TarShards
 from kinetoken.data.token_shards import ShardBatches, TokenShard
+from kinetoken.data.toybox_layout import LOOKS, THINGS
 from kinetoken.data.toybox_clips import VALIDATION_SEEDS, ClipShape, ToyboxClips
 from kinetoken.data.toybox_tokens import tokenize_toybox, toybox_codec
 from kinetoken.generator import CODEC_FILE, Generator, ModelConfig
@@ -138,7 +139,7 @@ def train_network(
     torch.manual_seed(recipe.training.seed)
     begun = None if start is None else Generator.from_pretrained(start, device="cpu")
     speaks = begun is not None and _speaks(begun, tokenizer)
-    network, codec = _fresh_network(recipe, tokenizer, data) if begun is None else _begun_network(begun, tokenizer)
+    network, codec = _fresh_network(recipe, tokenizer, data) if begun is None else _begun_network(begun, tokenizer, data)
     if data is None:
         tokens = _toybox_tokens(recipe, _shards(tokenizer, run / "tokens", recipe.data, on_tokenized))
     else:
@@ -165,9 +166,8 @@ def train_network(
             tokens.shards,
             turns=_turns(tokens.turns),
             codec=codec,
-            vocabulary=network.config.vocabulary,
+            network=network.config,
             batch_clips=recipe.batch_clips,
-            words=network.config.words,
             captioning=recipe.captioning,
             seed=recipe.training.seed,
         ),
@@ -195,7 +195,7 @@ class _Tokens:
 
 
 def _toybox_tokens(recipe: NetworkRecipe, shards: list[TokenShard]) -> _Tokens:
-    excerpts = [replace(shards[each.share], layers=each.layers, side=each.side) for each in recipe.excerpts]
+    excerpts = [replace(shards[each.share], layers=each.layers, side=each.side, silent=each.silent) for each in recipe.excerpts]
     turns = [share.turns for share in recipe.data] + [excerpt.turns for excerpt in recipe.excerpts]
     first = recipe.data[0].shape
     shape = {"frames": first.frames, "width": first.width, "height": first.height}
@@ -246,6 +246,8 @@ def _fresh_network(
         levels=quantizer.digits,
         depth=recipe.depth,
         words=recipe.words,
+        looks=LOOKS if data is None else (),
+        things=THINGS,
     )
     return Transformer(config), codec
 
@@ -256,12 +258,22 @@ def _speaks(model: Generator, tokenizer: VideoTokenizer) -> bool:
     return (network.visual_codes, network.levels) == (quantizer.codes, quantizer.digits)
 
 
-def _begun_network(begun: Generator, tokenizer: VideoTokenizer) -> tuple[Transformer, TextCodec]:
-    if _speaks(begun, tokenizer):
-        return begun.network.train(), begun.codec
-    quantizer = tokenizer.config.quantizer
-    network = Transformer(replace(begun.config.network, visual_codes=quantizer.codes, levels=quantizer.digits))
-    network.begin_by_words(begun.network)
+def _begun_network(
+    begun: Generator, tokenizer: VideoTokenizer, data: Path | None
+) -> tuple[Transformer, TextCodec]:
+    """Of own clips nobody tells a layout; toybox's are known, and a network that had none begins to learn of them."""
+    looks = LOOKS if data is None else ()
+    if not _speaks(begun, tokenizer):
+        quantizer = tokenizer.config.quantizer
+        network = Transformer(
+            replace(begun.config.network, visual_codes=quantizer.codes, levels=quantizer.digits, looks=looks)
+        )
+        network.begin_by_words(begun.network)
+    elif begun.config.network.looks == looks:
+        network = begun.network.train()
+    else:
+        network = Transformer(replace(begun.config.network, looks=looks, things=THINGS))
+        network.load_state_dict(begun.network.state_dict(), strict=False)
     return network, begun.codec
 
 

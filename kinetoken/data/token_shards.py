@@ -1,7 +1,8 @@
 """Token shards: clips that were tokenized once, as memory-mapped codes beside their captions.
 
-A shard is a folder: `codes.npy` (uint16 or int32, clips x time x rows x columns) and `captions.jsonl` (for each clip a
-list of captions). Training reads both without ever touching a pixel.
+A shard is a folder: `codes.npy` (uint16 or int32, clips x time x rows x columns), `captions.jsonl` (for each clip a
+list of captions) and, if somebody knows them, `layouts.npy` (int16, clips x time x things x digits; layout.py).
+Training reads them without ever touching a pixel.
 """
 
 import json
@@ -14,8 +15,11 @@ import numpy as np
 import torch
 from jaxtyping import Int, Integer
 from numpy.lib.stride_tricks import sliding_window_view
+from torch import Tensor
 
+from kinetoken.layout import EIGHTHS, MARGIN
 from kinetoken.processes.masked import CanvasBatch
+from kinetoken.transformer import TransformerConfig
 from kinetoken.vocabulary import TextCodec, Vocabulary
 
 
@@ -23,16 +27,44 @@ from kinetoken.vocabulary import TextCodec, Vocabulary
 class TokenShard:
     """layers: only so many layers of cells of each clip; all of them if None. The video tokenizer is causal, so these
     are the codes of the clip's beginning, and one layer is those of an image. side: only a square window of so many
-    rows and columns of each clip, where something is; all of the picture if None."""
+    rows and columns of each clip, where something is; all of the picture if None. silent: without captions, which are
+    most of the price of small windows, and say nothing of how to paint what a layout tells."""
 
     folder: Path
     layers: int | None = None
     side: int | None = None
+    silent: bool = False
+
+    @property
+    def excerpt(self) -> bool:
+        """Whether this is only a part of each clip."""
+        return self.layers is not None or self.side is not None
 
     @cached_property
     def codes(self) -> Integer[np.ndarray, "clips time rows columns"]:
-        codes = np.load(self.folder / "codes.npy", mmap_mode="r")[:, : self.layers]
-        return codes if self.side is None else windows_of_interest(codes, self.side)
+        if self.side is None:
+            return self._whole
+        windows = np.empty((*self._whole.shape[:2], self.side, self.side), self._whole.dtype)
+        for window, clip, (row, column) in zip(windows, self._whole, self._corners, strict=True):
+            window[:] = clip[:, row : row + self.side, column : column + self.side]
+        return windows
+
+    @cached_property
+    def layouts(self) -> Integer[np.ndarray, "clips time things digits"] | None:
+        """None if nobody has told them."""
+        if not (self.folder / "layouts.npy").exists():
+            return None
+        layouts = np.load(self.folder / "layouts.npy", mmap_mode="r")[:, : self.layers]
+        return layouts if self.side is None else seen_from(layouts, self._corners, self.side)
+
+    @cached_property
+    def _whole(self) -> Integer[np.ndarray, "clips time rows columns"]:
+        return np.load(self.folder / "codes.npy", mmap_mode="r")[:, : self.layers]
+
+    @cached_property
+    def _corners(self) -> Int[np.ndarray, "clips 2"]:
+        assert self.side is not None
+        return corners_of_interest(self._whole, self.side)
 
     @cached_property
     def captions(self) -> list[list[str]]:
@@ -43,12 +75,12 @@ class TokenShard:
         return len(self.codes)
 
 
-def windows_of_interest(
+def corners_of_interest(
     codes: Integer[np.ndarray, "clips time rows columns"], side: int
-) -> Integer[np.ndarray, "clips time side side"]:
-    """Of each clip a square window with much information: the sum of -log frequency over its codes, small where plain
-    background is. One of the windows that have at least 80% of what the best has above the worst; at even rows and
-    columns, so that squares of codes stay whole.
+) -> Int[np.ndarray, "clips 2"]:
+    """(row, column) where, in each clip, a square window with much information begins: the sum of -log frequency over
+    its codes, small where plain background is. One of the windows that have at least 80% of what the best has above the
+    worst; at even rows and columns, so that squares of codes stay whole.
 
     Objects cover a tenth of a picture and most of such a window, so a network sees ten of them for the price of two.
     Raises: ValueError if the clips are smaller than the window.
@@ -58,13 +90,27 @@ def windows_of_interest(
     counts = np.bincount(codes.ravel())
     surprise = -np.log(counts.clip(1) / counts.sum())
     rng = np.random.default_rng(0)
-    windows = np.empty((*codes.shape[:2], side, side), codes.dtype)
+    corners = np.empty((len(codes), 2), np.int64)
     for number, clip in enumerate(codes):
         places = sliding_window_view(surprise[clip].sum(0), (side, side))[::2, ::2].sum((2, 3))
         good = np.argwhere(places >= places.min() + 0.8 * (places.max() - places.min()))
-        row, column = 2 * good[rng.integers(len(good))]
-        windows[number] = clip[:, row : row + side, column : column + side]
-    return windows
+        corners[number] = 2 * good[rng.integers(len(good))]
+    return corners
+
+
+def seen_from(
+    layouts: Integer[np.ndarray, "clips time things digits"], corners: Int[np.ndarray, "clips 2"], side: int
+) -> Integer[np.ndarray, "clips time things digits"]:
+    """The layouts of square windows: places count from their corners, and what lies farther than twice its radius from
+    a window is not there."""
+    seen = np.array(layouts)
+    places, radii = seen[..., -4:-2], seen[..., -2]
+    places -= EIGHTHS * corners[:, None, None, ::-1].astype(seen.dtype)
+    away = np.maximum(MARGIN - places, places - MARGIN - EIGHTHS * side).max(-1)
+    out = (away > np.minimum(2 * radii, MARGIN)) & (seen[..., 0] > 0)
+    seen[out] = 0
+    seen[seen[..., 0] == 0] = 0
+    return seen
 
 
 def write_shard(
@@ -73,11 +119,14 @@ def write_shard(
     *,
     count: int,
     visual_codes: int,
+    layouts: Integer[np.ndarray, "clips time things digits"] | None = None,
 ) -> Iterator[int]:
-    """Write `count` clips' codes and captions, yielding how many are done. The shard appears when it is complete: until
+    """Write `count` clips' codes and captions, and layouts if they are known, yielding how many are done. The shard appears when it is complete: until
     then it has another name."""
     partial = folder.with_name(folder.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
+    if layouts is not None:
+        np.save(partial / "layouts.npy", layouts.astype(np.int16))
     codes = None
     with (partial / "captions.jsonl").open("w") as captions:
         for done, (grid, texts) in enumerate(clips, start=1):
@@ -101,8 +150,8 @@ class ShardBatches:
     goes through its clips in an order of its own for every epoch, and every clip brings one of its captions.
 
     Within a window of `window` batches of a shard, clips are sorted by the length of their captions, so that rows of
-    text are hardly padded. A share of the batches is there for captioning: their rows have the full length, which says
-    nothing of the text's.
+    text are hardly padded. Of whole clips a share of the batches is there for captioning: their rows have the full
+    length, which says nothing of the text's.
     """
 
     def __init__(
@@ -111,23 +160,22 @@ class ShardBatches:
         *,
         turns: Sequence[int],
         codec: TextCodec,
-        vocabulary: Vocabulary,
+        network: TransformerConfig,
         batch_clips: int,
-        words: int,
         captioning: float = 0.15,
         seed: int = 0,
         window: int = 16,
     ) -> None:
         """turns: the index of the shard that each step of a round reads. batch_clips: of the first shard; of the others
-        as many clips as make no more codes, or all that they have. words: longest row of text."""
+        as many clips as make no more codes, or all that they have. network: whose canvases these are."""
         if len(shards[0]) < batch_clips:
             found = f"found {len(shards[0])} in {shards[0].folder}"
             raise ValueError(f"a batch has {batch_clips} clips, {found}: tokenize more, or take smaller batches")
         cells = [shard.codes[0].size for shard in shards]
         fitting = [max(1, batch_clips * cells[0] // size) for size in cells]
         self.batch_clips = [min(most, len(shard)) for most, shard in zip(fitting, shards, strict=True)]
-        self.shards, self.turns, self.codec, self.vocabulary = list(shards), list(turns), codec, vocabulary
-        self.words, self.captioning = words, captioning
+        self.shards, self.turns, self.codec, self.network = list(shards), list(turns), codec, network
+        self.words, self.captioning = network.words, captioning
         self.seed, self.window = seed, window
         self._rows: dict[str, list[int]] = {}
         self._windows: dict[int, tuple[int, list[list[tuple[int, str]]]]] = {}
@@ -138,18 +186,28 @@ class ShardBatches:
         members = self._window(which, visit // self.window)[visit % self.window]
         rows = [self._ids(caption) for _, caption in members]
         rng = np.random.default_rng((self.seed, step))
-        captioning = rng.random() < self.captioning
+        captioning = rng.random() < self.captioning and not self.shards[which].excerpt
         length = self.words if captioning else min(self.words, -(-max(map(len, rows)) // 4) * 4)
         text = [(row + [Vocabulary.PAD] * length)[:length] for row in rows]
         grids = np.stack([self.shards[which].codes[clip] for clip, _ in members]).astype(np.int64)
         seeds = rng.integers(0, 2**62, len(members))
+        layout = self._layouts(which, [clip for clip, _ in members])
         mine = slice(rank, None, world)
         return CanvasBatch(
-            text=torch.tensor(text)[mine],
-            grid=torch.from_numpy(grids + self.vocabulary.text_end)[mine],
+            text=torch.tensor(text, dtype=torch.int64)[mine],
+            grid=torch.from_numpy(grids + self.network.vocabulary.text_end)[mine],
+            layout=layout[mine],
             seeds=torch.from_numpy(seeds)[mine],
             captioning=torch.full((len(members),), captioning)[mine],
         )
+
+    def _layouts(self, which: int, clips: Sequence[int]) -> Int[Tensor, "clips time things digits"]:
+        """HIDDEN where nobody has told them."""
+        shard = self.shards[which]
+        untold = self.network.untold(len(clips), shard.codes.shape[1])
+        if shard.layouts is None or not self.network.slots:
+            return untold
+        return torch.from_numpy(shard.layouts[clips].astype(np.int64))
 
     def _window(self, which: int, number: int) -> list[list[tuple[int, str]]]:
         """The (clip, caption) pairs of `window` successive batches of a shard."""
@@ -174,11 +232,13 @@ class ShardBatches:
 
     def _caption(self, which: int, clip: int, rng: np.random.Generator) -> str:
         """One of the clip's captions that fit the row."""
+        if self.shards[which].silent:
+            return ""
         captions = self.shards[which].captions[clip]
         fitting = [text for text in captions if len(self._ids(text)) <= self.words] or [min(captions, key=len)]
         return fitting[int(rng.integers(len(fitting)))]
 
     def _ids(self, caption: str) -> list[int]:
         if caption not in self._rows:
-            self._rows[caption] = self.codec.encode(caption)
+            self._rows[caption] = self.codec.encode(caption) if caption else []
         return self._rows[caption]

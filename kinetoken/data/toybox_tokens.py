@@ -15,6 +15,7 @@ from kinetoken.data.token_shards import write_shard
 from kinetoken.data.toybox import captions, render, sample_scene
 from kinetoken.data.toybox_captions import Style
 from kinetoken.data.toybox_clips import ClipShape
+from kinetoken.data.toybox_layout import layout
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 from kinetoken.vocabulary import TextCodec
 
@@ -49,11 +50,14 @@ def tokenize_toybox(
         num_workers=workers,
         prefetch_factor=2 if workers else None,
     )
+    seen = {"frames": shape.frames, "width": shape.width, "height": shape.height, "cell": tokenizer.config.cell}
+    scenes = (sample_scene(seed, actors=actors) for seed in range(first_seed, first_seed + clips))
     return write_shard(
         folder,
         islice(_tokenized(tokenizer, rendered), clips),
         count=clips,
         visual_codes=tokenizer.config.quantizer.codes,
+        layouts=np.stack([layout(scene, **seen) for scene in scenes]),
     )
 
 

@@ -5,7 +5,7 @@ Masked (absorbing) discrete diffusion as in MaskGIT (Chang et al. 2022), MAGVIT 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, pi
 from typing import NamedTuple
 
@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from kinetoken.canvas import Canvas
+from kinetoken.canvas import NO_LAYOUT, Canvas
 from kinetoken.grid import GridShape
+from kinetoken.layout import HIDDEN
 from kinetoken.processes.cross_entropy import linear_cross_entropy
 from kinetoken.processes.orders import Order, halton_ranks, layer_ranks, outwards, random_ranks
 from kinetoken.transformer import Transformer
@@ -38,18 +39,23 @@ it away, and nothing is learned of the words."""
 SCATTERED = 0.3
 """How many canvases have some cells of all layers known, as an order that does not go by layers leaves them."""
 
+TOLD, IN_PART = 0.6, 0.3
+"""How many layouts are known, and how many up to some thing, as they are while they are written. Of others nothing is."""
+
 FEWEST = 0.05
 """A canvas with a smaller share of its codes hidden counts for less: a step must not be about a few codes alone."""
 
 
 class CanvasBatch(NamedTuple):
     """Complete canvases of one shape; a seed for each, from which everything random about it follows; and whether it is
-    there to learn captioning. Rows of text to be written must not betray how long the text is."""
+    there to learn captioning. Rows of text to be written must not betray how long the text is. Things of a layout that
+    nobody has told are HIDDEN, and nothing is learned of them."""
 
     text: Int[Tensor, "batch words"]
     grid: Int[Tensor, "batch time rows columns"]
     seeds: Int[Tensor, " batch"]
     captioning: Bool[Tensor, " batch"]
+    layout: Int[Tensor, "told layers things digits"] = NO_LAYOUT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +65,7 @@ class MaskingConfig:
 
     unconditional: float = 0.12
     text_weight: float = 24.0  # of a word's cross-entropy against a code's: a text has some twenty, a grid a thousand
+    layout_weight: float = 8.0  # of a thing's, likewise
 
 
 class MaskedObjective(nn.Module):
@@ -72,20 +79,26 @@ class MaskedObjective(nn.Module):
 
     def forward(self, batch: CanvasBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         canvas = training_canvas(batch, self.masking)
-        words, cells = self.network(*canvas.masked, loop=canvas.loop)
+        words, things, cells = self.network(*canvas.masked, loop=canvas.loop)
         hidden_text, hidden_grid = ~canvas.text_known, ~canvas.grid_known
+        hidden_things = ~canvas.layout_known & (canvas.layout[..., 0] != HIDDEN)
         answers = canvas.grid[hidden_grid] - self.network.config.vocabulary.text_end
         share_hidden = hidden_grid.float().mean((1, 2, 3), keepdim=True).clamp_min(FEWEST)
         shares = (1 / share_hidden).expand_as(hidden_grid)[hidden_grid]
         grid_loss = linear_cross_entropy(*self.network.grid_head(cells[hidden_grid]), answers, shares)
         text_logits = self.network.text_logits(words[hidden_text]).float()
         text_loss = F.cross_entropy(text_logits, canvas.text[hidden_text], reduction="sum")
+        thing_loss = grid_loss.new_zeros(())
+        if hidden_things.any():  # else there may be no such head
+            thing_loss = self.network.things_out.cross_entropy(things[hidden_things], canvas.layout[hidden_things])
         # Divided by what the batch holds, not by what is hidden, so that a share of a batch on each of several machines
         # gives the gradient of the whole.
-        loss = (grid_loss + self.masking.text_weight * text_loss) / batch.grid.numel()
+        weighted = self.masking.text_weight * text_loss + self.masking.layout_weight * thing_loss
+        loss = (grid_loss + weighted) / batch.grid.numel()
         return loss, {
             "code_loss": grid_loss.detach() / shares.sum().clamp_min(1),
             "word_loss": text_loss.detach() / hidden_text.sum().clamp_min(1),
+            "thing_loss": thing_loss.detach() / hidden_things.sum().clamp_min(1),
         }
 
     def adamw_parameters(self) -> list[Tensor]:
@@ -95,28 +108,42 @@ class MaskedObjective(nn.Module):
 def training_canvas(batch: CanvasBatch, masking: MaskingConfig) -> Canvas:
     """Hide a part of each canvas, by its own seed."""
     shape = GridShape(time=batch.grid.shape[1], rows=batch.grid.shape[2], columns=batch.grid.shape[3])
-    layouts = [
-        _training_layout(np.random.default_rng(int(seed)), batch.text.shape[1], shape, masking, bool(captioning))
+    slots = batch.layout.shape[2]
+    known = [
+        _known_places(np.random.default_rng(int(seed)), batch.text.shape[1], shape, slots, masking, bool(captioning))
         for seed, captioning in zip(batch.seeds, batch.captioning, strict=True)
     ]
-    return Canvas(
-        text=batch.text,
-        grid=batch.grid,
-        text_known=torch.from_numpy(np.stack([text for text, _ in layouts])).to(batch.text.device),
-        grid_known=torch.from_numpy(np.stack([grid for _, grid in layouts])).to(batch.grid.device),
-    )
+    text, layout, grid = (torch.from_numpy(np.stack(part)).to(batch.grid.device) for part in zip(*known, strict=True))
+    canvas = Canvas(text=batch.text, grid=batch.grid, text_known=text, grid_known=grid)
+    if not slots:
+        return canvas
+    return replace(canvas, layout=batch.layout, layout_known=layout & (batch.layout[..., 0] != HIDDEN))
 
 
-def _training_layout(
-    rng: np.random.Generator, words: int, shape: GridShape, masking: MaskingConfig, captioning: bool
-) -> tuple[Bool[np.ndarray, " words"], Bool[np.ndarray, "time rows columns"]]:
-    """(known words, known cells) of one training canvas."""
+class _Known(NamedTuple):
+    text: Bool[np.ndarray, " words"]
+    layout: Bool[np.ndarray, "time things"]
+    grid: Bool[np.ndarray, "time rows columns"]
+
+
+def _known_places(
+    rng: np.random.Generator, words: int, shape: GridShape, things: int, masking: MaskingConfig, captioning: bool
+) -> _Known:
+    """What is known of one training canvas."""
     if captioning:
-        everything = np.ones(shape.sizes, dtype=bool)
-        return _known_words(rng, words), everything if rng.random() < 0.7 else _known_cells(rng, shape)
-    if rng.random() < masking.unconditional:
-        return np.zeros(words, dtype=bool), _known_cells(rng, shape)
-    return np.ones(words, dtype=bool), _known_cells(rng, shape)
+        text = _known_words(rng, words)
+        grid = np.ones(shape.sizes, dtype=bool) if rng.random() < 0.7 else _known_cells(rng, shape)
+        return _Known(text, _known_things(rng, shape.time, things), grid)
+    untold = rng.random() < masking.unconditional
+    grid = _known_cells(rng, shape)
+    layout = np.zeros((shape.time, things), dtype=bool) if untold else _known_things(rng, shape.time, things)
+    return _Known(np.full(words, not untold), layout, grid)
+
+
+def _known_things(rng: np.random.Generator, time: int, things: int) -> Bool[np.ndarray, "time things"]:
+    """All of a layout, or its beginning, which is how layouts are written, or nothing."""
+    draw, ranks = rng.random(), np.arange(time * things).reshape(time, things)
+    return ranks < (ranks.size if draw < TOLD else rng.integers(max(ranks.size, 1)) if draw < TOLD + IN_PART else 0)
 
 
 def _known_words(rng: np.random.Generator, words: int) -> Bool[np.ndarray, " words"]:
@@ -183,7 +210,7 @@ class SamplingConfig:
     more is known; the number of steps stays the same. exponent: of the share of places filled at a progress in [0, 1],
     progress^exponent (by layers: of a layer's places). 2 is nearly the cosine schedule; above it the first steps, which
     say where an object is and choose their codes without knowing of each other, choose fewer. first: by layers, for how
-    many layers' steps one counts that has nothing to go by.
+    many layers' steps one counts that has nothing to go by. layout_temperature: of the layout's digits, likewise.
     """
 
     steps: int = 24
@@ -194,10 +221,13 @@ class SamplingConfig:
     revision: float = 0.0
     exponent: float = 3.0
     first: float = 3.0
+    layout_temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"sampling takes at least 1 step, found {self.steps}")
+        if not 0 <= self.layout_temperature <= 10:
+            raise ValueError(f"layout_temperature lies in [0, 10], found {self.layout_temperature}")
         if not 0 <= self.temperature <= 10 or not 0 <= self.guidance <= 100:
             raise ValueError(
                 f"temperature lies in [0, 10] and guidance in [0, 100], found {self.temperature} and {self.guidance}"
@@ -222,13 +252,15 @@ class Step(NamedTuple):
 
 @torch.inference_mode()
 def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingConfig) -> Iterator[Step]:
-    """Fill the unknown cells of one canvas (a batch of one), yielding after every step.
+    """Fill the unknown cells of one canvas (a batch of one), yielding after every step. Before the first, what is
+    unknown of the layout is written.
 
     Canvases are filled one at a time, so that the same seed gives the same codes whatever else is being made: the
     rounding of a matrix product depends on how many rows it has.
     """
     assert len(canvas.grid) == 1, "one canvas at a time"
     rng, noise = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    canvas = with_layout(network, canvas, noise, config.layout_temperature)
     shape = GridShape(time=canvas.grid.shape[1], rows=canvas.grid.shape[2], columns=canvas.grid.shape[3])
     unknown = int((~canvas.grid_known).sum())
     if config.order == "layers":
@@ -247,12 +279,13 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
         after the last of which something is known or asked for are left out: nothing is learned from them."""
         low, high = config.guided
         used = shape.time if canvas.loop else int((canvas.grid_known | places).any((2, 3))[0].nonzero().max()) + 1
-        text, grid = canvas.masked
-        grid, asked = grid[:, :used], places[:, :used]
+        text, grid, layout = canvas.masked
+        grid, asked, layout = grid[:, :used], places[:, :used], layout[:, :used]
         if config.guidance == 1 or not low <= progress <= high:
-            return network.grid_logits(network(text, grid, loop=canvas.loop)[1][asked]).float()
-        texts = torch.cat((text, canvas.without_text().masked[0]))
-        _, cells = network(texts, grid.expand(2, -1, -1, -1), loop=canvas.loop)
+            return network.grid_logits(network(text, grid, layout, loop=canvas.loop).cells[asked]).float()
+        blank, _, untold = canvas.untold().masked
+        texts, layouts = torch.cat((text, blank)), torch.cat((layout, untold[:, :used]))
+        cells = network(texts, grid.expand(2, -1, -1, -1), layouts, loop=canvas.loop).cells
         conditional, free = network.grid_logits(cells[asked.expand(2, -1, -1, -1)]).float().chunk(2)
         return free + config.guidance * (conditional - free)
 
@@ -275,15 +308,41 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
 
 
 @torch.inference_mode()
+def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, temperature: float) -> Canvas:
+    """Write the unknown things of one canvas, one after another, from the first layer to the last, each digit knowing
+    those before it. A canvas without a layout gets one, if the network has learned to write them."""
+    assert len(canvas.text) == 1, "one canvas at a time"
+    if not network.config.slots:
+        return canvas
+    if not canvas.layout.shape[2]:
+        layout = network.config.untold(1, canvas.grid.shape[1]).to(canvas.grid.device)
+        canvas = replace(canvas, layout=layout, layout_known=torch.zeros_like(layout[..., 0], dtype=torch.bool))
+    for time, slot in (~canvas.layout_known[0]).nonzero().tolist():
+        here = torch.zeros_like(canvas.layout_known)
+        here[0, time, slot] = True
+        features = network(*canvas.masked, loop=canvas.loop).things[here]
+        thing = canvas.layout.new_zeros(1, canvas.layout.shape[-1])
+        for place in range(thing.shape[1]):
+            digit = _sample(network.things_out.logits(features, thing, place).float(), noise, temperature)
+            if place == 0 and not digit:
+                break
+            thing[:, place] = digit
+        canvas = canvas.with_things(here, thing)
+    return canvas
+
+
+@torch.inference_mode()
 def fill_text(network: Transformer, canvas: Canvas, seed: int, *, temperature: float = 0.0) -> Iterator[Step]:
-    """Write the unknown words of one canvas from left to right until the text ends, yielding after every word."""
+    """Write the unknown words of one canvas from left to right until the text ends, yielding after every word. Before
+    the first, what is unknown of the layout is written."""
     assert len(canvas.text) == 1, "one canvas at a time"
     noise, words = torch.Generator().manual_seed(seed), canvas.text.shape[1]
+    canvas = with_layout(network, canvas, noise, temperature)
     while not canvas.text_known.all():
         place = int((~canvas.text_known[0]).nonzero()[0])
         here = torch.arange(words, device=canvas.text.device)[None] == place
-        features, _ = network(*canvas.masked, loop=canvas.loop)
-        word = _sample(network.text_logits(features[here]).float(), noise, temperature)
+        features = network(*canvas.masked, loop=canvas.loop).words[here]
+        word = _sample(network.text_logits(features).float(), noise, temperature)
         canvas = canvas.with_text(here, word)
         if int(word) == Vocabulary.END:
             rest = ~canvas.text_known

@@ -24,12 +24,14 @@ class ClipShare:
 @dataclass(frozen=True, kw_only=True)
 class Excerpt:
     """A part of each clip of a share, as a clip of its own: its beginning of so many layers of cells (one is an image),
-    and of that all, or a window of side x side cells where something is."""
+    and of that all, or a window of side x side cells where something is. silent: without captions, which are most of
+    the price of small windows: a layout says how to paint them."""
 
     layers: int
     turns: int
     side: int | None = None
     share: int = 0
+    silent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class NetworkRecipe:
     text_ids: int = 512
     words: int = 48
     batch_clips: int = 32
-    captioning: float = 0.15  # of all batches
+    captioning: float = 0.25  # of batches of whole clips
     masking: MaskingConfig = field(default_factory=MaskingConfig)
 
 
@@ -77,15 +79,17 @@ TOYBOX = (
 def pictures() -> NetworkRecipe:
     """Shapes, colours and grounds, before anything moves: half an hour on two CPU cores. Then kinetoken train network
     --recipe small --from RUN/model."""
-    turns = (0, 0, 6, 0, 0, 0)
+    turns = (0, 0, 2, 0, 0, 0)
     return NetworkRecipe(
         data=tuple(replace(share, turns=count) for share, count in zip(TOYBOX, turns, strict=True)),
         excerpts=(
-            Excerpt(layers=1, turns=3),
+            Excerpt(layers=1, turns=1),
             Excerpt(layers=1, turns=1, share=1),
-            Excerpt(layers=1, side=8, turns=3),
+            Excerpt(layers=1, side=8, turns=4, share=2, silent=True),
+            Excerpt(layers=1, side=8, turns=2, share=1, silent=True),
         ),
         batch_clips=16,
+        captioning=0.0,
         training=replace(small().training, total_steps=500, decay=0.25),
     )
 
@@ -98,13 +102,14 @@ def small() -> NetworkRecipe:
         excerpts=(
             Excerpt(layers=1, turns=4),
             Excerpt(layers=1, turns=2, share=1),
-            Excerpt(layers=1, side=8, turns=2),
+            Excerpt(layers=1, side=8, turns=3, silent=True),
             Excerpt(layers=2, turns=3),
             Excerpt(layers=2, turns=1, share=1),
             Excerpt(layers=3, turns=1),
             Excerpt(layers=4, turns=1, share=1),
-            Excerpt(layers=2, side=8, turns=2),
-            Excerpt(layers=5, side=8, turns=3),
+            Excerpt(layers=2, side=8, turns=2, silent=True),
+            Excerpt(layers=5, side=8, turns=2, silent=True),
+            Excerpt(layers=5, side=8, turns=2, share=1, silent=True),
         ),
         batch_clips=16,
         training=TrainingConfig(

@@ -59,7 +59,7 @@ def test_tokens_are_those_of_stretches_and_windows(shards: TarShards, tiny: Gene
         token_shards(folder),
         turns=[0, 1, 2],
         codec=tiny.codec,
-        vocabulary=Vocabulary(text=tiny.codec.size, visual=64),
+        network=tiny.config.network,
         batch_clips=4,
         words=24,
         window=2,

@@ -7,10 +7,11 @@ import torch
 
 from kinetoken.data.token_shards import ShardBatches, TokenShard, write_shard
 from kinetoken.data.toybox_clips import ClipShape, ToyboxClips, liveliest
+from kinetoken.transformer import TransformerConfig
 from kinetoken.vocabulary import TextCodec, Vocabulary
 
 CODEC = TextCodec.train(["a red ball bounces"], 280)
-VOCABULARY = Vocabulary(text=CODEC.size, visual=64)
+NETWORK = TransformerConfig(text_codes=CODEC.size, visual_codes=64, words=32)
 
 
 def _shard(folder: Path, clips: int, time: int) -> TokenShard:
@@ -25,7 +26,7 @@ def _shard(folder: Path, clips: int, time: int) -> TokenShard:
 def batches(tmp_path: Path) -> ShardBatches:
     shards = [_shard(tmp_path / "long", 40, 3), _shard(tmp_path / "image", 24, 1)]
     return ShardBatches(
-        shards, turns=[0, 1, 0], codec=CODEC, vocabulary=VOCABULARY, batch_clips=4, words=32, captioning=0.3, window=3
+        shards, turns=[0, 1, 0], codec=CODEC, network=NETWORK, batch_clips=4, captioning=0.3, window=3
     )
 
 
@@ -86,7 +87,7 @@ def test_rows_to_be_written_do_not_betray_their_length(batches: ShardBatches) ->
 
 def test_codes_are_of_the_one_vocabulary(batches: ShardBatches) -> None:
     grid = batches.batch(0).grid
-    assert grid.min() >= VOCABULARY.text_end and grid.max() < VOCABULARY.size
+    assert grid.min() >= NETWORK.vocabulary.text_end and grid.max() < NETWORK.vocabulary.size
 
 
 def test_a_shard_that_was_cut_short_is_not_there(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_a_shard_that_was_cut_short_is_not_there(tmp_path: Path) -> None:
     assert not (tmp_path / "shard").exists()
     with pytest.raises(ValueError, match="tokenize more"):
         ShardBatches(
-            [_shard(tmp_path / "few", 2, 1)], turns=[0], codec=CODEC, vocabulary=VOCABULARY, batch_clips=4, words=32
+            [_shard(tmp_path / "few", 2, 1)], turns=[0], codec=CODEC, network=NETWORK, batch_clips=4
         )
 
 

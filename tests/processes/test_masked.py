@@ -138,9 +138,9 @@ def test_layers_of_which_nothing_is_known_are_left_out(network: Transformer) -> 
     seen: list[int] = []
 
     class Watched(Transformer):
-        def forward(self, text: torch.Tensor, grid: torch.Tensor, *, loop: bool = False) -> object:
+        def forward(self, text: torch.Tensor, grid: torch.Tensor, *others: torch.Tensor, **options: bool) -> object:
             seen.append(grid.shape[1])
-            return super().forward(text, grid, loop=loop)
+            return super().forward(text, grid, *others, **options)
 
     sampling = SamplingConfig(steps=9, order="layers", first=1.0)
     list(fill_grid(Watched(CONFIG), text_to_video(ROW, SHAPE), 3, sampling))

@@ -9,7 +9,7 @@ import torch
 from kinetoken.grid import GridShape
 from kinetoken.processes.masked import SamplingConfig, _least_likely, fill_grid
 from kinetoken.tasks import text_to_video
-from kinetoken.transformer import Transformer, TransformerConfig
+from kinetoken.transformer import Features, Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
 
 CONFIG = TransformerConfig(text_codes=300, visual_codes=50, depth=2, words=12)
@@ -66,9 +66,12 @@ class Oracle(Transformer):
     """A network whose answer is known: code 7 everywhere. It is sure of it once a third of the grid is filled; before
     that it knows nothing."""
 
-    def forward(self, text: torch.Tensor, grid: torch.Tensor, *, loop: bool = False) -> tuple[None, torch.Tensor]:
+    def forward(
+        self, text: torch.Tensor, grid: torch.Tensor, layout: torch.Tensor, *, loop: bool = False
+    ) -> Features:
         known = (grid != Vocabulary.MASK).flatten(1).float().mean(1) > 1 / 3
-        return None, known[:, None, None, None, None].expand(*grid.shape, 1).float()
+        cells = known[:, None, None, None, None].expand(*grid.shape, 1).float()
+        return Features(torch.empty(1, 0, 1), torch.empty(1, grid.shape[1], 0, 1), cells)
 
     def grid_logits(self, cells: torch.Tensor) -> torch.Tensor:
         logits = torch.zeros(len(cells), CONFIG.visual_codes)

@@ -1,0 +1,151 @@
+"""Things: the transformer's modules that read, show and write a layout (layout.py)."""
+
+from math import pi
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from kinetoken.layout import ANGLES, EIGHTHS, centres, digits
+
+PLACE_WAVES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # cells
+FINE_WAVES: Final = tuple(2.0 ** (k / 2) for k in range(-4, 14))  # cells: the shortest tell neighbours apart
+RADIUS_WAVES: Final = (0.5, 1.0, 2.0, 4.0, 8.0)  # radii
+LOOKS_WIDTH: Final = 32  # of a digit's vector
+PAINT_WIDTH: Final = 192
+DIGIT_WIDTH: Final = 96
+
+
+def waves(values: Float[Tensor, "*shape"], lengths: tuple[float, ...]) -> Float[Tensor, "*shape features"]:
+    """Sine and cosine of every wave length (Tancik et al. 2020, Fourier features): near numbers look alike, and a
+    step is a turn, wherever it is taken from."""
+    angles = values[..., None] * (2 * pi / torch.tensor(lengths, device=values.device, dtype=values.dtype))
+    return torch.cat((angles.sin(), angles.cos()), dim=-1)
+
+
+class Things(nn.Module):
+    """What the digits of things say, as features. What is HIDDEN is read as zeros."""
+
+    def __init__(self, looks: tuple[int, ...]) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(radix, LOOKS_WIDTH) for radix in looks)
+        for table in self.tables:
+            nn.init.normal_(table.weight)
+
+    @property
+    def width(self) -> int:
+        return LOOKS_WIDTH * len(self.tables) + 2 * len(PLACE_WAVES) + 2
+
+    def forward(self, things: Int[Tensor, "*things digits"]) -> Float[Tensor, "*things features"]:
+        """Looks, size and angle; places are the reader's own affair."""
+        there, *looks = things[..., :-4].clamp_min(0).unbind(-1)
+        size, angle = things[..., -2].float() / EIGHTHS, things[..., -1].float() * (2 * pi / ANGLES)
+        vectors = [table(digit) for table, digit in zip(self.tables, looks, strict=True)]
+        return torch.cat((*vectors, waves(size, PLACE_WAVES), angle.sin()[..., None], angle.cos()[..., None]), dim=-1)
+
+
+class ThingsIn(nn.Module):
+    """Each thing of each layer as one position of the transformer."""
+
+    def __init__(self, looks: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.things = Things(looks)
+        self.enter = nn.Linear(self.things.width + 4 * len(PLACE_WAVES), width)
+        self.leave = nn.Linear(width, width)
+        self.absent, self.hidden = nn.Parameter(torch.randn(width)), nn.Parameter(torch.randn(width))
+
+    def forward(self, things: Int[Tensor, "*things digits"]) -> Float[Tensor, "*things width"]:
+        features = torch.cat((self.things(things), waves(centres(things), PLACE_WAVES).flatten(-2)), dim=-1)
+        told, there = self.leave(F.silu(self.enter(features))), things[..., :1]
+        return torch.where(there > 0, told, torch.where(there == 0, self.absent, self.hidden))
+
+
+class ThingsOnGrid(nn.Module):
+    """What each cell is told of the things of its layer: for every thing that is there, a small network's answer to
+    where the cell lies, seen from the thing, in cells and in the thing's own radii; their sum.
+
+    A patch's one vector could be told all of this by attention, and learns it half as fast (docs/journal.md).
+    """
+
+    def __init__(self, looks: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.things = Things(looks)
+        axis = 2 * len(PLACE_WAVES) + 2 * len(RADIUS_WAVES)
+        self.looks = nn.Linear(self.things.width, PAINT_WIDTH)
+        self.across, self.down = (nn.Linear(axis, PAINT_WIDTH, bias=False) for _ in range(2))
+        self.between, self.out = nn.Linear(PAINT_WIDTH, PAINT_WIDTH), nn.Linear(PAINT_WIDTH, width)
+
+    def forward(
+        self, things: Int[Tensor, "batch time things digits"], rows: int, columns: int
+    ) -> Float[Tensor, "batch time rows columns width"]:
+        batch, time = things.shape[:2]
+        where = (things[..., 0] > 0).nonzero()
+        told = things[tuple(where.T)]
+        radius = (told[:, -2:-1].float() / EIGHTHS).clamp_min(0.25)
+        middles = [torch.arange(count, device=things.device) + 0.5 for count in (columns, rows)]
+        x, y = (middle - centre[:, None] for middle, centre in zip(middles, centres(told).unbind(-1), strict=True))
+        across, down = (
+            linear(torch.cat((waves(away, PLACE_WAVES), waves(away / radius, RADIUS_WAVES)), dim=-1))
+            for linear, away in ((self.across, x), (self.down, y))
+        )
+        features = F.silu(self.looks(self.things(told))[:, None, None] + down[:, :, None] + across[:, None])
+        answers = self.out(F.silu(self.between(features)))
+        layers = answers.new_zeros(batch * time, rows, columns, answers.shape[-1])
+        return layers.index_add(0, where[:, 0] * time + where[:, 1], answers).unflatten(0, (batch, time))
+
+
+class ThingsOut(nn.Module):
+    """The digits of a thing, one after another: each knows those before it (as the depth transformer of RQ-Transformer,
+    Lee et al. 2022, has it; here a sum). Numbers are told by their waves, so what is learned of one place holds for all.
+    """
+
+    def __init__(self, looks: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.radices = digits(looks)
+        for place, answers in enumerate(map(_answers, self.radices, range(-len(self.radices), 0))):
+            self.register_buffer(f"answers_{place}", answers, persistent=False)
+        told = [self._answers(place).shape[1] for place in range(len(self.radices))]
+        self.enter = nn.Linear(width, len(told) * DIGIT_WIDTH)
+        self.before = nn.ModuleList(nn.Linear(size, DIGIT_WIDTH) for size in told)
+        self.between = nn.ModuleList(nn.Linear(DIGIT_WIDTH, DIGIT_WIDTH) for _ in told)
+        self.out = nn.ModuleList(nn.Linear(DIGIT_WIDTH, size) for size in told)
+        for layer in self.out:
+            nn.init.normal_(layer.weight, std=0.01)
+
+    def _answers(self, place: int) -> Float[Tensor, "radix features"]:
+        answers: Tensor = getattr(self, f"answers_{place}")
+        return answers
+
+    def logits(
+        self, words: Float[Tensor, "things width"], things: Int[Tensor, "things digits"], place: int
+    ) -> Float[Tensor, "things radix"]:
+        """Of the digit at a place, given those before it; what `things` has from that place on is not read."""
+        weight, bias = (part.unflatten(0, (-1, DIGIT_WIDTH))[place] for part in (self.enter.weight, self.enter.bias))
+        feature = F.linear(words, weight, bias)
+        for earlier in range(place):
+            feature = feature + self.before[earlier](self._answers(earlier)[things[:, earlier]])
+        feature = F.silu(self.between[place](F.silu(feature)))
+        return F.linear(self.out[place](feature), self._answers(place))
+
+    def cross_entropy(
+        self, words: Float[Tensor, "things width"], things: Int[Tensor, "things digits"]
+    ) -> Float[Tensor, ""]:
+        """Nats of all things together: of those that are there all digits, of others that they are not."""
+        there = things[:, 0] > 0
+        nats = F.cross_entropy(self.logits(words, things, 0).float(), things[:, 0], reduction="sum")
+        for place in range(1, len(self.radices)):
+            logits = self.logits(words[there], things[there], place).float()
+            nats = nats + F.cross_entropy(logits, things[there, place], reduction="sum")
+        return nats
+
+
+def _answers(radix: int, place_from_end: int) -> Float[Tensor, "radix features"]:
+    """What stands for each value of a digit: itself for looks, waves for numbers."""
+    values = torch.arange(radix).float()
+    if place_from_end == -1:
+        return waves(values / ANGLES, (1.0, 1 / 2, 1 / 3, 1 / 4))
+    if place_from_end >= -4:
+        return torch.cat((waves(values / EIGHTHS, FINE_WAVES), values[:, None] / radix), dim=1)
+    return torch.eye(radix)

@@ -1,0 +1,211 @@
+"""Layouts: what is where, told, painted and written."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kinetoken.data.token_shards import seen_from
+from kinetoken.data.toybox import render, sample_scene
+from kinetoken.data.toybox_layout import LOOKS, THINGS, layout
+from kinetoken.data.toybox_scene import Actor, Colour, Motion, Scene, Shape, Speed
+from kinetoken.grid import GridShape
+from kinetoken.layout import ANGLES, EIGHTHS, HIDDEN, MARGIN, PLACES, SIZES, centres, digits
+from kinetoken.processes.masked import CanvasBatch, MaskedObjective, MaskingConfig, SamplingConfig, fill_grid, fill_text
+from kinetoken.processes.masked import training_canvas, with_layout
+from kinetoken.tasks import captioning, text_to_video
+from kinetoken.things import ThingsOnGrid, ThingsOut
+from kinetoken.transformer import Transformer, TransformerConfig
+from kinetoken.vocabulary import Vocabulary
+
+CONFIG = TransformerConfig(text_codes=300, visual_codes=50, depth=2, words=12, looks=LOOKS, things=THINGS)
+SHAPE = GridShape(time=3, rows=8, columns=8)
+ROW = [10, 11, 12, Vocabulary.END]
+
+
+@pytest.fixture(scope="module")
+def network() -> Transformer:
+    torch.manual_seed(0)
+    network = Transformer(CONFIG).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return network
+
+
+def _layouts(count: int) -> torch.Tensor:
+    return torch.from_numpy(np.stack([layout(sample_scene(seed), frames=9, width=32, height=32) for seed in range(count)]))
+
+
+def _batch(count: int = 16, *, told: bool = True) -> CanvasBatch:
+    generator = torch.Generator().manual_seed(1)
+    low, high = CONFIG.vocabulary.text_end, CONFIG.vocabulary.size
+    return CanvasBatch(
+        text=torch.randint(4, 300, (count, 8), generator=generator),
+        grid=torch.randint(low, high, (count, *SHAPE.sizes), generator=generator),
+        seeds=torch.arange(count),
+        captioning=torch.arange(count) % 5 == 0,
+        layout=_layouts(count) if told else CONFIG.untold(count, SHAPE.time),
+    )
+
+
+# What toybox tells
+
+
+@pytest.mark.parametrize("motion", [Motion.STILL, Motion.RIGHT, Motion.ORBITS, Motion.GROWS])
+@pytest.mark.parametrize("size", [(64, 64), (96, 64), (64, 96)])
+def test_things_are_where_their_pixels_are(motion: Motion, size: tuple[int, int]) -> None:
+    """A ball's pixels in the last frame of a layer have the centre and the area that the layout says."""
+    width, height = size
+    scene = Scene(actors=(Actor(shape=Shape.BALL, colour=Colour.WHITE, motion=motion, y=0.5),))
+    told = layout(scene, width=width, height=height)
+    frames = render(scene, width=width, height=height).frames[::4]
+    for frame, (thing, *others) in zip(frames, told, strict=True):
+        light = np.argwhere(frame.min(-1) > 128)
+        x, y = 4 * centres(torch.from_numpy(thing)).numpy()
+        assert np.abs(light.mean(0)[::-1] + 0.5 - (x, y)).max() < 0.6
+        assert abs((len(light) / np.pi) ** 0.5 - thing[-2] * 4 / EIGHTHS) < 0.6
+        assert not np.array(others).any()
+
+
+def test_what_turns_and_what_is_gone_is_told() -> None:
+    star = Actor(shape=Shape.STAR, colour=Colour.RED, motion=Motion.SPINS)
+    turned = layout(Scene(actors=(star,)))[:, 0, -1]
+    assert turned.tolist() == [round(k / 2 / 3 * ANGLES) % ANGLES for k in range(5)]  # a third of a turn each second
+    blinks = replace(star, motion=Motion.BLINKS, speed=Speed.SLOW)
+    there = layout(Scene(actors=(blinks,)))[:, 0]
+    assert there[:, 0].tolist() == [1, 1, 0, 0, 1] and not there[2:4].any()
+
+
+def test_every_digit_has_its_radix() -> None:
+    told = np.stack([layout(sample_scene(seed), width=96, height=64, frames=33) for seed in range(200)])
+    assert (told >= 0).all() and (told.max((0, 1, 2)) < digits(LOOKS)).all()
+    there = told[told[..., 0] == 1]
+    assert (there[:, 4:6] > 0).all() and (there[:, 4:6] < PLACES - 1).all() and (there[:, 6] < SIZES - 1).all()
+
+
+def test_windows_see_things_from_their_corner() -> None:
+    far, near = (0, 1, 2, 0), (1, 3, 4, 2)
+    told = np.zeros((1, 1, 2, 8), np.int16)
+    told[0, 0, 0] = (1, *far[1:], MARGIN + 8, MARGIN + 8, 10, 0)  # a cell from the corner, a cell and a quarter large
+    told[0, 0, 1] = (1, *near[1:], MARGIN + 80, MARGIN + 72, 16, 5)
+    (((gone, seen),),) = seen_from(told, np.array([[8, 6]]), 8)
+    assert not gone.any()
+    assert seen.tolist() == [1, *near[1:], MARGIN + 80 - 48, MARGIN + 72 - 64, 16, 5]
+
+
+# What the network does with it
+
+
+def test_painting_knows_no_order_and_no_absent_things() -> None:
+    torch.manual_seed(0)
+    paint, told = ThingsOnGrid(LOOKS, 16), _layouts(8)
+    cells = paint(told, 8, 8)
+    torch.testing.assert_close(paint(told.flip(2), 8, 8), cells)
+    nothing = told[..., :1] == 0
+    assert (cells[nothing.all(2).squeeze(-1)] == 0).all()
+    hidden = told.masked_fill(nothing, HIDDEN)
+    torch.testing.assert_close(paint(hidden, 8, 8), cells)
+
+
+def test_painting_moves_with_the_thing() -> None:
+    paint, told = ThingsOnGrid(LOOKS, 16), _layouts(1)[:, :1, :1].clone()
+    told[..., 4:6] = MARGIN + 3 * EIGHTHS
+    moved = told.clone()
+    moved[..., 4:6] += 2 * EIGHTHS
+    torch.testing.assert_close(paint(told, 8, 8)[:, :, :6, :6], paint(moved, 8, 8)[:, :, 2:, 2:], atol=1e-4, rtol=1e-4)
+
+
+def test_a_things_nats_are_those_of_its_digits_in_turn() -> None:
+    torch.manual_seed(0)
+    out, features = ThingsOut(LOOKS, 32), torch.randn(6, 32)
+    things = _layouts(20)[:, 0].flatten(0, 1)[:6]
+    by_hand = torch.zeros(())
+    for feature, thing in zip(features, things, strict=True):
+        for place in range(len(thing) if thing[0] else 1):
+            logits = out.logits(feature[None], thing[None], place)
+            assert logits.shape == (1, digits(LOOKS)[place])
+            by_hand = by_hand + F.cross_entropy(logits, thing[None, place])
+            later = thing.clone()
+            later[place:] = 0
+            torch.testing.assert_close(out.logits(feature[None], later[None], place), logits)  # no look ahead
+    torch.testing.assert_close(out.cross_entropy(features, things), by_hand)
+
+
+def test_training_tells_all_a_beginning_or_nothing() -> None:
+    known = training_canvas(_batch(400), MaskingConfig()).layout_known.flatten(1)
+    share = known.float().mean(1)
+    assert (known.long().diff(dim=1) <= 0).all()  # in the order in which they are written
+    assert 0.4 < (share == 1).float().mean() < 0.65
+    assert (share == 0).float().mean() > 0.1 and ((share > 0) & (share < 1)).float().mean() > 0.15
+
+
+def test_nothing_is_learned_of_what_nobody_told(network: Transformer) -> None:
+    objective, batch = MaskedObjective(network, MaskingConfig()), _batch(told=False)
+    canvas = training_canvas(batch, MaskingConfig())
+    assert not canvas.layout_known.any()
+    loss, metrics = objective(batch)
+    assert metrics["thing_loss"] == 0
+    torch.testing.assert_close(objective(batch._replace(layout=_batch().layout[:, :, :0]))[0], loss)
+    assert objective(_batch())[1]["thing_loss"] > 0
+
+
+def test_a_layout_is_written_before_the_grid_and_what_is_told_stays(network: Transformer) -> None:
+    canvas = text_to_video(ROW, SHAPE)
+    *_, last = fill_grid(network, canvas, 3, SamplingConfig(steps=4, layout_temperature=2.0))
+    written = last.canvas.layout
+    assert written.shape == (1, SHAPE.time, THINGS, len(digits(LOOKS))) and last.canvas.layout_known.all()
+    assert (written >= 0).all() and (written < torch.tensor(digits(LOOKS))).all()
+    assert not written[written[..., 0] == 0].any()
+    told = _layouts(1)
+    known = torch.tensor([[[True, False, True]] * SHAPE.time])
+    mine = replace(canvas, layout=told, layout_known=known)
+    *_, last = fill_grid(network, mine, 3, SamplingConfig(steps=4))
+    assert (last.canvas.layout[known] == told[known]).all() and last.canvas.layout_known.all()
+
+
+def test_one_seed_one_layout_whatever_happens_to_the_grid(network: Transformer) -> None:
+    canvas, options = text_to_video(ROW, SHAPE), {"layout_temperature": 1.0}
+    first, again = (
+        [*fill_grid(network, canvas, 5, SamplingConfig(steps=steps, **options))][-1].canvas.layout for steps in (3, 6)
+    )
+    assert (first == again).all()
+
+
+def test_a_network_without_layouts_writes_none() -> None:
+    plain = Transformer(replace(CONFIG, looks=()))
+    canvas = text_to_video(ROW, SHAPE)
+    assert with_layout(plain, canvas, torch.Generator(), 1.0) is canvas
+    *_, last = fill_grid(plain, canvas, 0, SamplingConfig(steps=2))
+    assert not last.canvas.layout.numel()
+
+
+def test_captions_are_written_after_a_layout(network: Transformer) -> None:
+    grid = torch.randint(CONFIG.vocabulary.text_end, CONFIG.vocabulary.size, SHAPE.sizes)
+    first = next(iter(fill_text(network, captioning(grid, 12), 0)))
+    assert first.canvas.layout_known.all() and first.canvas.layout.shape[2] == THINGS
+
+
+def test_what_is_told_is_learned_to_be_written() -> None:
+    """One scene by heart: from its words alone, its layout comes back digit for digit."""
+    from kinetoken.training.optimizer import Optimizer
+
+    torch.manual_seed(0)
+    network, told = Transformer(CONFIG), _layouts(1)
+    objective = MaskedObjective(network, MaskingConfig(unconditional=0.0))
+    optimizer = Optimizer(objective, learning_rate=5e-3, adam_learning_rate=3e-3)
+    grid = torch.full((4, *SHAPE.sizes), CONFIG.vocabulary.text_end)
+    for step in range(150):
+        batch = CanvasBatch(
+            text=torch.tensor([ROW] * 4),
+            grid=grid,
+            seeds=torch.arange(4 * step, 4 * step + 4),
+            captioning=torch.zeros(4, dtype=torch.bool),
+            layout=told.expand(4, -1, -1, -1),
+        )
+        objective(batch)[0].backward()
+        optimizer.step(1.0)
+        optimizer.zero_gradients()
+    canvas = with_layout(network.eval(), text_to_video(ROW, SHAPE), torch.Generator(), 0.0)
+    assert (canvas.layout == told).all()
