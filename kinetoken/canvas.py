@@ -9,7 +9,6 @@ from torch import Tensor
 from kinetoken.layout import HIDDEN
 from kinetoken.vocabulary import Vocabulary
 
-
 NO_LAYOUT, NOTHING_KNOWN = torch.zeros(0, 0, 0, 1, dtype=torch.int64), torch.zeros(0, 0, 0, dtype=torch.bool)
 
 
@@ -64,14 +63,10 @@ class Canvas:
         assert not (places & self.text_known).any()
         return replace(self, text=_filled(self.text, places, ids), text_known=self.text_known | places)
 
-    def with_things(
-        self, places: Bool[Tensor, "told layers things"], things: Int[Tensor, "places digits"]
-    ) -> "Canvas":
+    def with_things(self, places: Bool[Tensor, "told layers things"], things: Int[Tensor, "places digits"]) -> "Canvas":
         """Fill unknown places of the layout. Known places never change."""
         assert not (places & self.layout_known).any()
-        return replace(
-            self, layout=_filled(self.layout, places, things), layout_known=self.layout_known | places
-        )
+        return replace(self, layout=_filled(self.layout, places, things), layout_known=self.layout_known | places)
 
     def with_grid(self, places: Bool[Tensor, "batch time rows columns"], ids: Int[Tensor, " places"]) -> "Canvas":
         """Fill unknown places of the grid. Known places never change."""

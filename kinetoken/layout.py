@@ -11,7 +11,8 @@ et al. 2023). Here one network does both: it writes a layout, then paints what i
 
 from typing import Final
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 EIGHTHS: Final = 8  # of a cell: the unit of places and sizes
@@ -20,6 +21,7 @@ PLACES: Final = 320  # so that grids of 24 cells can be told, with a margin on e
 SIZES: Final = 64
 ANGLES: Final = 24
 HIDDEN: Final = -1
+REACH: Final = 3  # layers from which a thing is foretold
 
 
 def digits(looks: tuple[int, ...]) -> tuple[int, ...]:
@@ -30,3 +32,37 @@ def digits(looks: tuple[int, ...]) -> tuple[int, ...]:
 def centres(things: Int[Tensor, "*things digits"]) -> Float[Tensor, "*things 2"]:
     """(x, y) in cells from the grid's corner."""
     return (things[..., -4:-2].float() - (MARGIN - 0.5)) / EIGHTHS
+
+
+def beside(
+    layout: Int[Tensor, "batch time things digits"], loop: bool = False
+) -> Int[Tensor, "batch time things sides reach digits"]:
+    """Of each thing, what it is in the REACH layers before it and in those after it, nearest first; HIDDEN where there is
+    none. loop: the last layer precedes the first."""
+    time = layout.shape[1]
+    ends = layout.new_full((layout.shape[0], REACH, *layout.shape[2:]), HIDDEN)
+    around = torch.cat((ends, layout, ends), dim=1)
+    sides = [
+        torch.stack(
+            [
+                layout.roll(-sign * k, dims=1) if loop else around[:, REACH + sign * k : REACH + sign * k + time]
+                for k in range(1, REACH + 1)
+            ],
+            dim=3,
+        )
+        for sign in (-1, 1)
+    ]
+    return torch.stack(sides, dim=3)
+
+
+def going_on(
+    near: Int[Tensor, "things sides reach digits"], radices: tuple[int, ...]
+) -> tuple[Int[Tensor, "things guesses digits"], Bool[Tensor, "things guesses digits"]]:
+    """What a thing would be if, seen from either side, it stayed as it is, moved on as it moves, or went faster as it
+    does (extrapolation from one, two and three layers); and which of these can be told."""
+    one, two, three = near.unbind(2)
+    guesses = torch.stack((one, 2 * one - two, 3 * one - 3 * two + three), dim=2)
+    told = torch.stack(((near[..., 0] != HIDDEN), *[near[..., 0] > 0] * (len(radices) - 1)), dim=-1).cumprod(2).bool()
+    guesses[..., -1] %= ANGLES
+    highest = torch.tensor(radices, device=near.device) - 1
+    return guesses.clamp_min(0).minimum(highest).flatten(1, 2), told.flatten(1, 2)

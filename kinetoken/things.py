@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kinetoken.layout import ANGLES, EIGHTHS, centres, digits
+from kinetoken.layout import ANGLES, EIGHTHS, REACH, centres, digits, going_on
 
 PLACE_WAVES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # cells
 FINE_WAVES: Final = tuple(2.0 ** (k / 2) for k in range(-4, 14))  # cells: the shortest tell neighbours apart
@@ -16,6 +16,7 @@ RADIUS_WAVES: Final = (0.5, 1.0, 2.0, 4.0, 8.0)  # radii
 LOOKS_WIDTH: Final = 32  # of a digit's vector
 PAINT_WIDTH: Final = 192
 DIGIT_WIDTH: Final = 96
+NEAR: Final = (-2, -1, 1, 2)  # layers
 
 
 def waves(values: Float[Tensor, "*shape"], lengths: tuple[float, ...]) -> Float[Tensor, "*shape features"]:
@@ -31,8 +32,6 @@ class Things(nn.Module):
     def __init__(self, looks: tuple[int, ...]) -> None:
         super().__init__()
         self.tables = nn.ModuleList(nn.Embedding(radix, LOOKS_WIDTH) for radix in looks)
-        for table in self.tables:
-            nn.init.normal_(table.weight)
 
     @property
     def width(self) -> int:
@@ -40,14 +39,15 @@ class Things(nn.Module):
 
     def forward(self, things: Int[Tensor, "*things digits"]) -> Float[Tensor, "*things features"]:
         """Looks, size and angle; places are the reader's own affair."""
-        there, *looks = things[..., :-4].clamp_min(0).unbind(-1)
+        looks = things[..., 1:-4].clamp_min(0).unbind(-1)
         size, angle = things[..., -2].float() / EIGHTHS, things[..., -1].float() * (2 * pi / ANGLES)
         vectors = [table(digit) for table, digit in zip(self.tables, looks, strict=True)]
         return torch.cat((*vectors, waves(size, PLACE_WAVES), angle.sin()[..., None], angle.cos()[..., None]), dim=-1)
 
 
 class ThingsIn(nn.Module):
-    """Each thing of each layer as one position of the transformer."""
+    """Each thing of each layer as one position of the transformer. It is told of itself in the two layers before and
+    after: what it will be is mostly what it was, and attention takes long to find that out (docs/journal.md)."""
 
     def __init__(self, looks: tuple[int, ...], width: int) -> None:
         super().__init__()
@@ -55,11 +55,20 @@ class ThingsIn(nn.Module):
         self.enter = nn.Linear(self.things.width + 4 * len(PLACE_WAVES), width)
         self.leave = nn.Linear(width, width)
         self.absent, self.hidden = nn.Parameter(torch.randn(width)), nn.Parameter(torch.randn(width))
+        self.near = nn.Linear(len(NEAR) * width, width)
+        nn.init.zeros_(self.near.weight)
+        nn.init.zeros_(self.near.bias)
 
-    def forward(self, things: Int[Tensor, "*things digits"]) -> Float[Tensor, "*things width"]:
+    def forward(
+        self, things: Int[Tensor, "batch time things digits"], loop: bool = False
+    ) -> Float[Tensor, "batch time things width"]:
+        """loop: the last layer precedes the first."""
         features = torch.cat((self.things(things), waves(centres(things), PLACE_WAVES).flatten(-2)), dim=-1)
         told, there = self.leave(F.silu(self.enter(features))), things[..., :1]
-        return torch.where(there > 0, told, torch.where(there == 0, self.absent, self.hidden))
+        here = torch.where(there > 0, told, torch.where(there == 0, self.absent, self.hidden))
+        time, around = here.shape[1], F.pad(here, (0, 0, 0, 0, NEAR[-1], NEAR[-1]))
+        near = [here.roll(-k, dims=1) if loop else around[:, NEAR[-1] + k :][:, :time] for k in NEAR]
+        return here + self.near(torch.cat(near, dim=-1))
 
 
 class ThingsOnGrid(nn.Module):
@@ -98,7 +107,8 @@ class ThingsOnGrid(nn.Module):
 
 class ThingsOut(nn.Module):
     """The digits of a thing, one after another: each knows those before it (as the depth transformer of RQ-Transformer,
-    Lee et al. 2022, has it; here a sum). Numbers are told by their waves, so what is learned of one place holds for all.
+    Lee et al. 2022, has it; here a sum). Numbers are told by their waves: what is learned of one place holds for all.
+    A thing goes on as it did, mostly: it is told what it would be if it stood, moved or fell, and may trust that.
     """
 
     def __init__(self, looks: tuple[int, ...], width: int) -> None:
@@ -111,32 +121,45 @@ class ThingsOut(nn.Module):
         self.before = nn.ModuleList(nn.Linear(size, DIGIT_WIDTH) for size in told)
         self.between = nn.ModuleList(nn.Linear(DIGIT_WIDTH, DIGIT_WIDTH) for _ in told)
         self.out = nn.ModuleList(nn.Linear(DIGIT_WIDTH, size) for size in told)
-        for layer in self.out:
-            nn.init.normal_(layer.weight, std=0.01)
+        self.foretold = nn.ModuleList(nn.Linear(2 * REACH * size, DIGIT_WIDTH, bias=False) for size in told)
+        self.trust = nn.ModuleList(nn.Linear(DIGIT_WIDTH, 2 * REACH) for _ in told)
+        for layer in (*self.foretold, *self.trust):
+            nn.init.zeros_(layer.weight)
 
     def _answers(self, place: int) -> Float[Tensor, "radix features"]:
         answers: Tensor = getattr(self, f"answers_{place}")
         return answers
 
     def logits(
-        self, words: Float[Tensor, "things width"], things: Int[Tensor, "things digits"], place: int
+        self,
+        words: Float[Tensor, "things width"],
+        near: Int[Tensor, "things sides reach digits"],
+        things: Int[Tensor, "things digits"],
+        place: int,
     ) -> Float[Tensor, "things radix"]:
-        """Of the digit at a place, given those before it; what `things` has from that place on is not read."""
+        """Of the digit at a place, given those before it; what `things` has from that place on is not read. near: of the
+        same things in the layers around (`beside`)."""
+        guesses, told = going_on(near, self.radices)
+        foretold = self._answers(place)[guesses[..., place]] * told[..., place, None]
         weight, bias = (part.unflatten(0, (-1, DIGIT_WIDTH))[place] for part in (self.enter.weight, self.enter.bias))
-        feature = F.linear(words, weight, bias)
+        feature = F.linear(words, weight, bias) + self.foretold[place](foretold.flatten(1))
         for earlier in range(place):
             feature = feature + self.before[earlier](self._answers(earlier)[things[:, earlier]])
         feature = F.silu(self.between[place](F.silu(feature)))
-        return F.linear(self.out[place](feature), self._answers(place))
+        trusted = (self.trust[place](feature)[..., None] * foretold).sum(1)
+        return F.linear(self.out[place](feature) + trusted, self._answers(place))
 
     def cross_entropy(
-        self, words: Float[Tensor, "things width"], things: Int[Tensor, "things digits"]
+        self,
+        words: Float[Tensor, "things width"],
+        near: Int[Tensor, "things sides reach digits"],
+        things: Int[Tensor, "things digits"],
     ) -> Float[Tensor, ""]:
         """Nats of all things together: of those that are there all digits, of others that they are not."""
         there = things[:, 0] > 0
-        nats = F.cross_entropy(self.logits(words, things, 0).float(), things[:, 0], reduction="sum")
+        nats = F.cross_entropy(self.logits(words, near, things, 0).float(), things[:, 0], reduction="sum")
         for place in range(1, len(self.radices)):
-            logits = self.logits(words[there], things[there], place).float()
+            logits = self.logits(words[there], near[there], things[there], place).float()
             nats = nats + F.cross_entropy(logits, things[there, place], reduction="sum")
         return nats
 

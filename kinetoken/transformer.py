@@ -166,8 +166,8 @@ class Transformer(nn.Module):
     ) -> Features:
         """Features of every word, thing and cell. Logits are asked for separately, only where they are needed.
 
-        The grid must be made of whole patches; any number of them will do. layout: None is one that nobody has told.
-        loop: time is a circle.
+        The grid must be made of whole patches; any number of them will do, none among them. layout: None is one that
+        nobody has told. loop: time is a circle.
         """
         shape = GridShape(time=grid.shape[1], rows=grid.shape[2], columns=grid.shape[3])
         cells, fine = F.embedding(grid, self._id_vectors()), []
@@ -175,22 +175,24 @@ class Transformer(nn.Module):
         if self.config.looks:
             if layout is None or not layout.shape[2]:
                 layout = self.config.untold(len(grid), shape.time).to(grid.device)
-            positions.append(self.things_in(layout).flatten(1, 2))
+            positions.append(self.things_in(layout, loop).flatten(1, 2))
             cells = cells + self.things_on_grid(layout, shape.rows, shape.columns)
-        for blocks, narrow in zip(self.near_in, self.narrow, strict=True):
+        near_in, near_out = (
+            list(zip(blocks, linear, strict=True)) if grid.numel() else []  # convolutions refuse what is empty
+            for blocks, linear in ((self.near_in, self.narrow), (self.near_out, self.widen))
+        )
+        for blocks, narrow in near_in:
             fine.append(blocks(cells, loop))
             cells = narrow(rearrange(fine[-1], "b t (r pr) (k pk) c -> b t r k (pr pk c)", pr=2, pk=2))
         _, time, rows, columns, _ = cells.shape
-        x = torch.cat((*positions, cells.flatten(1, 3)), dim=1)
+        patches = time * rows * columns
+        x = torch.cat((*positions, cells.reshape(len(grid), patches, self.config.width)), dim=1)
         rotation = self._rotation(text.shape[1], shape, loop)
         for layer in self.layers:
             x = layer(x, rotation)
-        patches = time * rows * columns
-        words, things, whole = self.norm(x).split(
-            (text.shape[1], x.shape[1] - text.shape[1] - patches, patches), dim=1
-        )
+        words, things, whole = self.norm(x).split((text.shape[1], x.shape[1] - text.shape[1] - patches, patches), dim=1)
         cells = whole.unflatten(1, (time, rows, columns))
-        for blocks, widen, known in reversed(list(zip(self.near_out, self.widen, fine, strict=True))):
+        for (blocks, widen), known in reversed(list(zip(near_out, fine, strict=True))):
             cells = known + rearrange(widen(cells), "b t r k (pr pk c) -> b t (r pr) (k pk) c", pr=2, pk=2)
             cells = blocks(cells, loop)
         return Features(words, things.unflatten(1, (time, -1)), cells)

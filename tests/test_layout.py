@@ -11,16 +11,25 @@ from kinetoken.data.token_shards import seen_from
 from kinetoken.data.toybox import render, sample_scene
 from kinetoken.data.toybox_layout import LOOKS, THINGS, layout
 from kinetoken.data.toybox_scene import Actor, Colour, Motion, Scene, Shape, Speed
-from kinetoken.grid import GridShape
-from kinetoken.layout import ANGLES, EIGHTHS, HIDDEN, MARGIN, PLACES, SIZES, centres, digits
-from kinetoken.processes.masked import CanvasBatch, MaskedObjective, MaskingConfig, SamplingConfig, fill_grid, fill_text
-from kinetoken.processes.masked import training_canvas, with_layout
+from kinetoken.grid import CellSize, GridShape
+from kinetoken.layout import ANGLES, EIGHTHS, HIDDEN, MARGIN, PLACES, SIZES, beside, centres, digits, going_on
+from kinetoken.processes.masked import (
+    CanvasBatch,
+    MaskedObjective,
+    MaskingConfig,
+    SamplingConfig,
+    fill_grid,
+    fill_text,
+    training_canvas,
+    with_layout,
+)
 from kinetoken.tasks import captioning, text_to_video
 from kinetoken.things import ThingsOnGrid, ThingsOut
 from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
 
 CONFIG = TransformerConfig(text_codes=300, visual_codes=50, depth=2, words=12, looks=LOOKS, things=THINGS)
+CELL = CellSize()
 SHAPE = GridShape(time=3, rows=8, columns=8)
 ROW = [10, 11, 12, Vocabulary.END]
 
@@ -35,7 +44,8 @@ def network() -> Transformer:
 
 
 def _layouts(count: int) -> torch.Tensor:
-    return torch.from_numpy(np.stack([layout(sample_scene(seed), frames=9, width=32, height=32) for seed in range(count)]))
+    told = [layout(sample_scene(seed), CELL, frames=9, width=32, height=32) for seed in range(count)]
+    return torch.from_numpy(np.stack(told))
 
 
 def _batch(count: int = 16, *, told: bool = True) -> CanvasBatch:
@@ -59,7 +69,7 @@ def test_things_are_where_their_pixels_are(motion: Motion, size: tuple[int, int]
     """A ball's pixels in the last frame of a layer have the centre and the area that the layout says."""
     width, height = size
     scene = Scene(actors=(Actor(shape=Shape.BALL, colour=Colour.WHITE, motion=motion, y=0.5),))
-    told = layout(scene, width=width, height=height)
+    told = layout(scene, CELL, width=width, height=height)
     frames = render(scene, width=width, height=height).frames[::4]
     for frame, (thing, *others) in zip(frames, told, strict=True):
         light = np.argwhere(frame.min(-1) > 128)
@@ -71,15 +81,15 @@ def test_things_are_where_their_pixels_are(motion: Motion, size: tuple[int, int]
 
 def test_what_turns_and_what_is_gone_is_told() -> None:
     star = Actor(shape=Shape.STAR, colour=Colour.RED, motion=Motion.SPINS)
-    turned = layout(Scene(actors=(star,)))[:, 0, -1]
+    turned = layout(Scene(actors=(star,)), CELL)[:, 0, -1]
     assert turned.tolist() == [round(k / 2 / 3 * ANGLES) % ANGLES for k in range(5)]  # a third of a turn each second
     blinks = replace(star, motion=Motion.BLINKS, speed=Speed.SLOW)
-    there = layout(Scene(actors=(blinks,)))[:, 0]
+    there = layout(Scene(actors=(blinks,)), CELL)[:, 0]
     assert there[:, 0].tolist() == [1, 1, 0, 0, 1] and not there[2:4].any()
 
 
 def test_every_digit_has_its_radix() -> None:
-    told = np.stack([layout(sample_scene(seed), width=96, height=64, frames=33) for seed in range(200)])
+    told = np.stack([layout(sample_scene(seed), CELL, width=96, height=64, frames=33) for seed in range(200)])
     assert (told >= 0).all() and (told.max((0, 1, 2)) < digits(LOOKS)).all()
     there = told[told[..., 0] == 1]
     assert (there[:, 4:6] > 0).all() and (there[:, 4:6] < PLACES - 1).all() and (there[:, 6] < SIZES - 1).all()
@@ -119,24 +129,45 @@ def test_painting_moves_with_the_thing() -> None:
 
 def test_a_things_nats_are_those_of_its_digits_in_turn() -> None:
     torch.manual_seed(0)
-    out, features = ThingsOut(LOOKS, 32), torch.randn(6, 32)
-    things = _layouts(20)[:, 0].flatten(0, 1)[:6]
+    out, features, told = ThingsOut(LOOKS, 32), torch.randn(6, 32), _layouts(20)
+    for parameter in out.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    nears, things = beside(told)[:, 1].flatten(0, 1)[:6], told[:, 1].flatten(0, 1)[:6]
     by_hand = torch.zeros(())
-    for feature, thing in zip(features, things, strict=True):
+    for feature, near, thing in zip(features, nears, things, strict=True):
         for place in range(len(thing) if thing[0] else 1):
-            logits = out.logits(feature[None], thing[None], place)
+            logits = out.logits(feature[None], near[None], thing[None], place)
             assert logits.shape == (1, digits(LOOKS)[place])
             by_hand = by_hand + F.cross_entropy(logits, thing[None, place])
             later = thing.clone()
             later[place:] = 0
-            torch.testing.assert_close(out.logits(feature[None], later[None], place), logits)  # no look ahead
-    torch.testing.assert_close(out.cross_entropy(features, things), by_hand)
+            torch.testing.assert_close(
+                out.logits(feature[None], near[None], later[None], place), logits
+            )  # no look ahead
+    torch.testing.assert_close(out.cross_entropy(features, nears, things), by_hand)
+
+
+def test_things_are_foretold_from_either_side() -> None:
+    """What stands, what moves evenly and what falls: one of the guesses is right, wherever enough is known."""
+    ball = Actor(shape=Shape.BALL, colour=Colour.RED, y=0.7)
+    for motion, guess in ((Motion.STILL, 0), (Motion.RIGHT, 1), (Motion.SPINS, 1), (Motion.BOUNCES, 2)):
+        high = replace(ball, motion=motion, y=4.6)  # two seconds from the ground
+        told = torch.from_numpy(layout(Scene(actors=(high,)), CellSize(height=32, width=32)))[None, :, :1]
+        guesses, known = going_on(beside(told).flatten(0, 2), digits(LOOKS))
+        some = [guess, guess + 3]
+        wrong = (guesses[:, some] - told.flatten(0, 2)[:, None]).abs()[known[:, some]]
+        assert wrong.max() <= 4  # places are whole eighths of a cell
+        assert known[..., 1].long().sum(0).tolist() == [4, 3, 2, 4, 3, 2]
+    nobody = torch.full((1, 5, 1, 8), HIDDEN)
+    assert not going_on(beside(nobody).flatten(0, 2), digits(LOOKS))[1].any()
+    assert going_on(beside(told, loop=True).flatten(0, 2), digits(LOOKS))[1].all()
 
 
 def test_training_tells_all_a_beginning_or_nothing() -> None:
     known = training_canvas(_batch(400), MaskingConfig()).layout_known.flatten(1)
     share = known.float().mean(1)
-    assert (known.long().diff(dim=1) <= 0).all()  # in the order in which they are written
+    layers = training_canvas(_batch(400), MaskingConfig()).layout_known.long().sum(2)
+    assert (((layers > 0) & (layers < THINGS)).sum(1) <= 1).all()  # whole layers and the beginning of one
     assert 0.4 < (share == 1).float().mean() < 0.65
     assert (share == 0).float().mean() > 0.1 and ((share > 0) & (share < 1)).float().mean() > 0.15
 
@@ -171,6 +202,26 @@ def test_one_seed_one_layout_whatever_happens_to_the_grid(network: Transformer) 
         [*fill_grid(network, canvas, 5, SamplingConfig(steps=steps, **options))][-1].canvas.layout for steps in (3, 6)
     )
     assert (first == again).all()
+
+
+def test_layouts_are_learned_from_words_alone() -> None:
+    """A canvas may have no cells at all."""
+    network, batch = Transformer(CONFIG), _batch()
+    loss, metrics = MaskedObjective(network, MaskingConfig())(batch._replace(grid=batch.grid[:, :, :0, :0]))
+    assert metrics["thing_loss"] > 0 and metrics["code_loss"] == 0
+    loss.backward()
+    assert network.things_out.enter.weight.grad.abs().sum() > 0 and network.code_out.weight.grad is None
+
+
+def test_where_a_circle_of_time_is_cut_does_not_matter_to_its_layout(network: Transformer) -> None:
+    torch.manual_seed(1)
+    torch.nn.init.normal_(network.things_in.near.weight, std=0.1)
+    layout = _layouts(2)
+    with torch.inference_mode():
+        here, turned = (network.things_in(told, True) for told in (layout, layout.roll(1, dims=1)))
+        line = network.things_in(layout)
+    torch.testing.assert_close(here.roll(1, dims=1), turned)
+    assert not torch.allclose(here, line)
 
 
 def test_a_network_without_layouts_writes_none() -> None:

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,9 +22,9 @@ from kinetoken.data.clip_batches import PreparedClips
 from kinetoken.data.clip_tokens import TOKENIZER, token_shards, tokens_card
 from kinetoken.data.tar_shards import TarShards
 from kinetoken.data.token_shards import ShardBatches, TokenShard
-from kinetoken.data.toybox_layout import LOOKS, THINGS
 from kinetoken.data.toybox_clips import VALIDATION_SEEDS, ClipShape, ToyboxClips
-from kinetoken.data.toybox_tokens import tokenize_toybox, toybox_codec
+from kinetoken.data.toybox_layout import LOOKS, THINGS
+from kinetoken.data.toybox_tokens import plan_toybox, tokenize_toybox, toybox_codec
 from kinetoken.generator import CODEC_FILE, Generator, ModelConfig
 from kinetoken.grid import GridShape
 from kinetoken.processes.masked import CanvasBatch, MaskedObjective
@@ -139,9 +140,12 @@ def train_network(
     torch.manual_seed(recipe.training.seed)
     begun = None if start is None else Generator.from_pretrained(start, device="cpu")
     speaks = begun is not None and _speaks(begun, tokenizer)
-    network, codec = _fresh_network(recipe, tokenizer, data) if begun is None else _begun_network(begun, tokenizer, data)
+    network, codec = (
+        _fresh_network(recipe, tokenizer, data) if begun is None else _begun_network(begun, tokenizer, data)
+    )
     if data is None:
-        tokens = _toybox_tokens(recipe, _shards(tokenizer, run / "tokens", recipe.data, on_tokenized))
+        shards = _shards(tokenizer, run / "tokens", recipe.data, on_tokenized)
+        tokens = _toybox_tokens(recipe, shards, _plans(tokenizer, run / "tokens", recipe))
     else:
         tokens = _own_tokens(recipe, data, codec, network.config.words)
     if not speaks and not isinstance(tokenizer.quantizer, Mosaic):  # a mosaic's digits say what codes look like
@@ -194,12 +198,15 @@ class _Tokens:
     shape: dict[str, Any]
 
 
-def _toybox_tokens(recipe: NetworkRecipe, shards: list[TokenShard]) -> _Tokens:
-    excerpts = [replace(shards[each.share], layers=each.layers, side=each.side, silent=each.silent) for each in recipe.excerpts]
+def _toybox_tokens(recipe: NetworkRecipe, shards: list[TokenShard], plans: list[TokenShard]) -> _Tokens:
+    excerpts = [
+        replace(shards[each.share], layers=each.layers, side=each.side, silent=each.silent) for each in recipe.excerpts
+    ]
     turns = [share.turns for share in recipe.data] + [excerpt.turns for excerpt in recipe.excerpts]
+    turns += [recipe.plan_turns for _ in plans]
     first = recipe.data[0].shape
     shape = {"frames": first.frames, "width": first.width, "height": first.height}
-    return _Tokens(shards=shards + excerpts, turns=turns, prompts=PROMPTS, shape=shape)
+    return _Tokens(shards=shards + excerpts + plans, turns=turns, prompts=PROMPTS, shape=shape)
 
 
 def _own_tokens(recipe: NetworkRecipe, folder: Path, codec: TextCodec, words: int) -> _Tokens:
@@ -258,9 +265,7 @@ def _speaks(model: Generator, tokenizer: VideoTokenizer) -> bool:
     return (network.visual_codes, network.levels) == (quantizer.codes, quantizer.digits)
 
 
-def _begun_network(
-    begun: Generator, tokenizer: VideoTokenizer, data: Path | None
-) -> tuple[Transformer, TextCodec]:
+def _begun_network(begun: Generator, tokenizer: VideoTokenizer, data: Path | None) -> tuple[Transformer, TextCodec]:
     """Of own clips nobody tells a layout; toybox's are known, and a network that had none begins to learn of them."""
     looks = LOOKS if data is None else ()
     if not _speaks(begun, tokenizer):
@@ -295,29 +300,48 @@ def load_tokenizer(folder: Path) -> VideoTokenizer:
 def _shards(
     tokenizer: VideoTokenizer, folder: Path, data: Sequence[ClipShare], on_tokenized: Callable[[int, int], None]
 ) -> list[TokenShard]:
-    total, before, first_seed = sum(share.clips for share in data), 0, 0
-    shards = []
+    total, first_seed, shards = sum(share.clips for share in data), 0, []
     for share in data:
         shape = share.shape
         objects = "" if share.actors is None else f"-of-{share.actors}"
         shard = folder / f"{shape.frames}x{shape.height}x{shape.width}{objects}-from-{first_seed}-{share.clips}"
-        if int(os.environ.get("RANK", "0")) > 0:  # under torchrun, the first process tokenizes for all
-            while not shard.exists():
-                time.sleep(1.0)
-        elif not shard.exists():
-            for done in tokenize_toybox(
-                tokenizer,
-                shard,
-                shape=shape,
-                clips=share.clips,
-                first_seed=first_seed,
-                actors=share.actors,
-            ):
-                on_tokenized(before + done, total)
+        _once(shard, partial(_tokenize, tokenizer, shard, share, first_seed, total, on_tokenized))
         shards.append(TokenShard(shard))
-        before += share.clips
         first_seed += share.clips
     return shards
+
+
+def _tokenize(
+    tokenizer: VideoTokenizer,
+    shard: Path,
+    share: ClipShare,
+    first_seed: int,
+    total: int,
+    on_tokenized: Callable[[int, int], None],
+) -> None:
+    for done in tokenize_toybox(
+        tokenizer, shard, shape=share.shape, clips=share.clips, first_seed=first_seed, actors=share.actors
+    ):
+        on_tokenized(first_seed + done, total)
+
+
+def _plans(tokenizer: VideoTokenizer, folder: Path, recipe: NetworkRecipe) -> list[TokenShard]:
+    """Scenes after those that are rendered."""
+    if not recipe.plans:
+        return []
+    first, shape = sum(share.clips for share in recipe.data), recipe.data[0].shape
+    shard = folder / f"plans-{shape.frames}x{shape.height}x{shape.width}-from-{first}-{recipe.plans}"
+    _once(shard, lambda: plan_toybox(shard, tokenizer.config.cell, shape=shape, scenes=recipe.plans, first_seed=first))
+    return [TokenShard(shard)]
+
+
+def _once(shard: Path, make: Callable[[], None]) -> None:
+    """Under torchrun, the first process makes a shard for all."""
+    if int(os.environ.get("RANK", "0")) > 0:
+        while not shard.exists():
+            time.sleep(1.0)
+    elif not shard.exists():
+        make()
 
 
 def _turns(counts: Sequence[int]) -> list[int]:

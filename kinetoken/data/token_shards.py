@@ -2,7 +2,8 @@
 
 A shard is a folder: `codes.npy` (uint16 or int32, clips x time x rows x columns), `captions.jsonl` (for each clip a
 list of captions) and, if somebody knows them, `layouts.npy` (int16, clips x time x things x digits; layout.py).
-Training reads them without ever touching a pixel.
+Training reads them without ever touching a pixel. One without codes teaches to write layouts, at a twentieth of the
+price.
 """
 
 import json
@@ -22,6 +23,8 @@ from kinetoken.processes.masked import CanvasBatch
 from kinetoken.transformer import TransformerConfig
 from kinetoken.vocabulary import TextCodec, Vocabulary
 
+LAYOUT_PRICE = 160  # of words and layout alone, in codes
+
 
 @dataclass(frozen=True)
 class TokenShard:
@@ -34,6 +37,11 @@ class TokenShard:
     layers: int | None = None
     side: int | None = None
     silent: bool = False
+
+    @property
+    def price(self) -> int:
+        """What a clip costs in training, in codes."""
+        return self.codes[0].size or LAYOUT_PRICE
 
     @property
     def excerpt(self) -> bool:
@@ -59,6 +67,8 @@ class TokenShard:
 
     @cached_property
     def _whole(self) -> Integer[np.ndarray, "clips time rows columns"]:
+        if not (self.folder / "codes.npy").exists():
+            return np.zeros((*np.load(self.folder / "layouts.npy", mmap_mode="r").shape[:2], 0, 0), np.uint16)
         return np.load(self.folder / "codes.npy", mmap_mode="r")[:, : self.layers]
 
     @cached_property
@@ -75,9 +85,7 @@ class TokenShard:
         return len(self.codes)
 
 
-def corners_of_interest(
-    codes: Integer[np.ndarray, "clips time rows columns"], side: int
-) -> Int[np.ndarray, "clips 2"]:
+def corners_of_interest(codes: Integer[np.ndarray, "clips time rows columns"], side: int) -> Int[np.ndarray, "clips 2"]:
     """(row, column) where, in each clip, a square window with much information begins: the sum of -log frequency over
     its codes, small where plain background is. One of the windows that have at least 80% of what the best has above the
     worst; at even rows and columns, so that squares of codes stay whole.
@@ -121,8 +129,8 @@ def write_shard(
     visual_codes: int,
     layouts: Integer[np.ndarray, "clips time things digits"] | None = None,
 ) -> Iterator[int]:
-    """Write `count` clips' codes and captions, and layouts if they are known, yielding how many are done. The shard appears when it is complete: until
-    then it has another name."""
+    """Write `count` clips' codes and captions, and layouts if they are known, yielding how many are done. The shard
+    appears when it is complete: until then it has another name."""
     partial = folder.with_name(folder.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
     if layouts is not None:
@@ -142,6 +150,17 @@ def write_shard(
             yield done
     assert codes is not None and done == count, "a shard has the length that it was planned for"
     codes.flush()
+    partial.rename(folder)
+
+
+def write_layouts(
+    folder: Path, layouts: Integer[np.ndarray, "clips time things digits"], texts: Iterable[Sequence[str]]
+) -> None:
+    """A shard without codes."""
+    partial = folder.with_name(folder.name + ".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    np.save(partial / "layouts.npy", layouts.astype(np.int16))
+    (partial / "captions.jsonl").write_text("".join(json.dumps(list(some)) + "\n" for some in texts))
     partial.rename(folder)
 
 
@@ -171,8 +190,8 @@ class ShardBatches:
         if len(shards[0]) < batch_clips:
             found = f"found {len(shards[0])} in {shards[0].folder}"
             raise ValueError(f"a batch has {batch_clips} clips, {found}: tokenize more, or take smaller batches")
-        cells = [shard.codes[0].size for shard in shards]
-        fitting = [max(1, batch_clips * cells[0] // size) for size in cells]
+        prices = [shard.price for shard in shards]
+        fitting = [max(1, batch_clips * prices[0] // price) for price in prices]
         self.batch_clips = [min(most, len(shard)) for most, shard in zip(fitting, shards, strict=True)]
         self.shards, self.turns, self.codec, self.network = list(shards), list(turns), codec, network
         self.words, self.captioning = network.words, captioning

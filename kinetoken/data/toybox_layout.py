@@ -17,7 +17,7 @@ SHAPES, COLOURS, TEXTURES = (list(kind) for kind in (Shape, Colour, Texture))
 
 
 def layout(
-    scene: Scene, *, frames: int = 17, width: int = 64, height: int = 64, fps: float = 8.0, cell: CellSize = CellSize()
+    scene: Scene, cell: CellSize, *, frames: int = 17, width: int = 64, height: int = 64, fps: float = 8.0
 ) -> Int[np.ndarray, "time things digits"]:
     """Things are actors, in the order in which they are painted, seen by the camera. What is not to be seen at that
     moment, as one that blinks, is not there."""

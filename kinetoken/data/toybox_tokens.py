@@ -11,11 +11,13 @@ import torch
 from jaxtyping import Int
 from torch.utils.data import DataLoader, Dataset
 
-from kinetoken.data.token_shards import write_shard
+from kinetoken.data.token_shards import write_layouts, write_shard
 from kinetoken.data.toybox import captions, render, sample_scene
 from kinetoken.data.toybox_captions import Style
 from kinetoken.data.toybox_clips import ClipShape
 from kinetoken.data.toybox_layout import layout
+from kinetoken.data.toybox_scene import Scene
+from kinetoken.grid import CellSize
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 from kinetoken.vocabulary import TextCodec
 
@@ -50,15 +52,38 @@ def tokenize_toybox(
         num_workers=workers,
         prefetch_factor=2 if workers else None,
     )
-    seen = {"frames": shape.frames, "width": shape.width, "height": shape.height, "cell": tokenizer.config.cell}
-    scenes = (sample_scene(seed, actors=actors) for seed in range(first_seed, first_seed + clips))
+    told = (
+        layout(
+            sample_scene(seed, actors=actors),
+            tokenizer.config.cell,
+            frames=shape.frames,
+            width=shape.width,
+            height=shape.height,
+        )
+        for seed in range(first_seed, first_seed + clips)
+    )
     return write_shard(
         folder,
         islice(_tokenized(tokenizer, rendered), clips),
         count=clips,
         visual_codes=tokenizer.config.quantizer.codes,
-        layouts=np.stack([layout(scene, **seen) for scene in scenes]),
+        layouts=np.stack(list(told)),
     )
+
+
+def plan_toybox(folder: Path, cell: CellSize, *, shape: ClipShape, scenes: int, first_seed: int) -> None:
+    """Write a shard of nothing but the captions and layouts of training scenes. Nothing is rendered."""
+    layouts, texts = [], []
+    for seed in range(first_seed, first_seed + scenes):
+        scene = sample_scene(seed)
+        layouts.append(layout(scene, cell, frames=shape.frames, width=shape.width, height=shape.height))
+        texts.append(_texts(scene, seed))
+    write_layouts(folder, np.stack(layouts), texts)
+
+
+def _texts(scene: Scene, seed: int) -> list[str]:
+    told = {caption.style: caption.text for caption in captions(scene, seed)}
+    return [told[style] for style in READ_AS_OFTEN]
 
 
 class _Rendered(Dataset[Any]):
@@ -78,9 +103,7 @@ class _Rendered(Dataset[Any]):
         scenes = [self.scene(seed) for seed in range(first, first + CLIPS_AT_ONCE)]
         shape = self.shape
         frames = [render(s, frames=shape.frames, width=shape.width, height=shape.height).frames for s in scenes]
-        told = [{caption.style: caption.text for caption in captions(s, seed)} for seed, s in enumerate(scenes, first)]
-        texts = [[texts[style] for style in READ_AS_OFTEN] for texts in told]
-        return torch.from_numpy(np.stack(frames)), texts
+        return torch.from_numpy(np.stack(frames)), [_texts(scene, seed) for seed, scene in enumerate(scenes, first)]
 
 
 def _tokenized(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kinetoken.canvas import NO_LAYOUT, Canvas
 from kinetoken.grid import GridShape
-from kinetoken.layout import HIDDEN
+from kinetoken.layout import HIDDEN, beside
 from kinetoken.processes.cross_entropy import linear_cross_entropy
 from kinetoken.processes.orders import Order, halton_ranks, layer_ranks, outwards, random_ranks
 from kinetoken.transformer import Transformer
@@ -40,7 +40,8 @@ SCATTERED = 0.3
 """How many canvases have some cells of all layers known, as an order that does not go by layers leaves them."""
 
 TOLD, IN_PART = 0.6, 0.3
-"""How many layouts are known, and how many up to some thing, as they are while they are written. Of others nothing is."""
+"""How many layouts are known, and how many up to some thing, as they are while they are written. Of others nothing
+is."""
 
 FEWEST = 0.05
 """A canvas with a smaller share of its codes hidden counts for less: a step must not be about a few codes alone."""
@@ -81,20 +82,25 @@ class MaskedObjective(nn.Module):
         canvas = training_canvas(batch, self.masking)
         words, things, cells = self.network(*canvas.masked, loop=canvas.loop)
         hidden_text, hidden_grid = ~canvas.text_known, ~canvas.grid_known
-        hidden_things = ~canvas.layout_known & (canvas.layout[..., 0] != HIDDEN)
-        answers = canvas.grid[hidden_grid] - self.network.config.vocabulary.text_end
-        share_hidden = hidden_grid.float().mean((1, 2, 3), keepdim=True).clamp_min(FEWEST)
-        shares = (1 / share_hidden).expand_as(hidden_grid)[hidden_grid]
-        grid_loss = linear_cross_entropy(*self.network.grid_head(cells[hidden_grid]), answers, shares)
+        told = canvas.layout[..., 0] != HIDDEN
+        hidden_things = told & ~canvas.layout_known
+        grid_loss = thing_loss = cells.new_zeros(())
+        shares = hidden_grid.float()
+        if hidden_grid.any():
+            answers = canvas.grid[hidden_grid] - self.network.config.vocabulary.text_end
+            shares = (1 / shares.mean((1, 2, 3), keepdim=True).clamp_min(FEWEST)).expand_as(hidden_grid)[hidden_grid]
+            grid_loss = linear_cross_entropy(*self.network.grid_head(cells[hidden_grid]), answers, shares)
         text_logits = self.network.text_logits(words[hidden_text]).float()
         text_loss = F.cross_entropy(text_logits, canvas.text[hidden_text], reduction="sum")
-        thing_loss = grid_loss.new_zeros(())
-        if hidden_things.any():  # else there may be no such head
-            thing_loss = self.network.things_out.cross_entropy(things[hidden_things], canvas.layout[hidden_things])
+        if hidden_things.any():
+            near = beside(canvas.masked[2], canvas.loop)[hidden_things]
+            thing_loss = self.network.things_out.cross_entropy(
+                things[hidden_things], near, canvas.layout[hidden_things]
+            )
         # Divided by what the batch holds, not by what is hidden, so that a share of a batch on each of several machines
         # gives the gradient of the whole.
         weighted = self.masking.text_weight * text_loss + self.masking.layout_weight * thing_loss
-        loss = (grid_loss + weighted) / batch.grid.numel()
+        loss = (grid_loss + weighted) / (batch.grid.numel() + self.masking.layout_weight * told.sum())
         return loss, {
             "code_loss": grid_loss.detach() / shares.sum().clamp_min(1),
             "word_loss": text_loss.detach() / hidden_text.sum().clamp_min(1),
@@ -141,8 +147,8 @@ def _known_places(
 
 
 def _known_things(rng: np.random.Generator, time: int, things: int) -> Bool[np.ndarray, "time things"]:
-    """All of a layout, or its beginning, which is how layouts are written, or nothing."""
-    draw, ranks = rng.random(), np.arange(time * things).reshape(time, things)
+    """All of a layout, or some layers and the first things of another, which is how layouts are written, or nothing."""
+    draw, ranks = rng.random(), np.argsort(_layers_in_turn(rng, time))[:, None] * things + np.arange(things)
     return ranks < (ranks.size if draw < TOLD else rng.integers(max(ranks.size, 1)) if draw < TOLD + IN_PART else 0)
 
 
@@ -157,6 +163,8 @@ def _known_words(rng: np.random.Generator, words: int) -> Bool[np.ndarray, " wor
 def _known_cells(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray, "time rows columns"]:
     """Cells as a sampler leaves them: some layers whole and one in part, or (SCATTERED) some of all. In three of ten,
     also whole frames known, a whole tube known, or a whole tube unknown. One place at least stays hidden."""
+    if not shape.cells:
+        return np.zeros(shape.sizes, dtype=bool)
     progress = (EARLIEST if rng.random() < EARLY else 1.0) * rng.random()
     if rng.random() < SCATTERED:
         ranks = (halton_ranks if rng.random() < 0.75 else random_ranks)(shape, rng)
@@ -309,21 +317,27 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
 
 @torch.inference_mode()
 def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, temperature: float) -> Canvas:
-    """Write the unknown things of one canvas, one after another, from the first layer to the last, each digit knowing
-    those before it. A canvas without a layout gets one, if the network has learned to write them."""
+    """Write the unknown things of one canvas, one after another, each digit knowing those before it: layers as the grid
+    is filled, those of which it tells first. A canvas without a layout gets one, if the network has learned to write
+    them."""
     assert len(canvas.text) == 1, "one canvas at a time"
     if not network.config.slots:
         return canvas
     if not canvas.layout.shape[2]:
         layout = network.config.untold(1, canvas.grid.shape[1]).to(canvas.grid.device)
         canvas = replace(canvas, layout=layout, layout_known=torch.zeros_like(layout[..., 0], dtype=torch.bool))
-    for time, slot in (~canvas.layout_known[0]).nonzero().tolist():
+    told = (canvas.grid_known.any((2, 3)) | canvas.layout_known.any(2))[0].cpu().numpy()
+    slots = [(time, slot) for time in outwards(told, loop=canvas.loop) for slot in range(network.config.slots)]
+    for time, slot in slots:
+        if canvas.layout_known[0, time, slot]:
+            continue
         here = torch.zeros_like(canvas.layout_known)
         here[0, time, slot] = True
         features = network(*canvas.masked, loop=canvas.loop).things[here]
+        near = beside(canvas.masked[2], canvas.loop)[here]
         thing = canvas.layout.new_zeros(1, canvas.layout.shape[-1])
         for place in range(thing.shape[1]):
-            digit = _sample(network.things_out.logits(features, thing, place).float(), noise, temperature)
+            digit = _sample(network.things_out.logits(features, near, thing, place).float(), noise, temperature)
             if place == 0 and not digit:
                 break
             thing[:, place] = digit

@@ -36,13 +36,16 @@ class Excerpt:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRecipe:
-    """excerpts: they cost a part of a whole clip and teach colours, shapes and motions as well. depth: the size dial of
+    """excerpts: they cost a part of a whole clip and teach colours, shapes and motions as well. plans: scenes of which
+    only words and layouts are seen, in so many turns. depth: the size dial of
     the transformer. text_ids: of the byte-level BPE. words: longest row of text. batch_clips: of the first share; of
     other shapes as many as make no more codes."""
 
     training: TrainingConfig
     data: tuple[ClipShare, ...]
     excerpts: tuple[Excerpt, ...] = ()
+    plans: int = 0
+    plan_turns: int = 0
     depth: int = 6
     text_ids: int = 512
     words: int = 48
@@ -61,6 +64,8 @@ def debug() -> NetworkRecipe:
             ClipShare(shape=ClipShape(frames=5, height=32, width=32), clips=8, turns=3),
             ClipShare(shape=ClipShape(frames=1, height=32, width=32), clips=8, turns=1),
         ),
+        plans=8,
+        plan_turns=1,
         training=TrainingConfig(total_steps=20, warmup_steps=2, log_every=5, sample_every=20, data_workers=0),
     )
 
@@ -88,6 +93,8 @@ def pictures() -> NetworkRecipe:
             Excerpt(layers=1, side=8, turns=4, share=2, silent=True),
             Excerpt(layers=1, side=8, turns=2, share=1, silent=True),
         ),
+        plans=100_000,
+        plan_turns=4,
         batch_clips=16,
         captioning=0.0,
         training=replace(small().training, total_steps=500, decay=0.25),
@@ -111,6 +118,8 @@ def small() -> NetworkRecipe:
             Excerpt(layers=5, side=8, turns=2, silent=True),
             Excerpt(layers=5, side=8, turns=2, share=1, silent=True),
         ),
+        plans=100_000,
+        plan_turns=14,
         batch_clips=16,
         training=TrainingConfig(
             total_steps=4000,
@@ -132,6 +141,8 @@ def base() -> NetworkRecipe:
         depth=16,
         batch_clips=256,
         excerpts=small().excerpts,
+        plans=16 * small().plans,
+        plan_turns=small().plan_turns,
         data=tuple(replace(share, clips=16 * share.clips) for share in small().data),
         training=TrainingConfig(
             total_steps=100_000,

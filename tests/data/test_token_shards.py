@@ -1,11 +1,12 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from kinetoken.data.token_shards import ShardBatches, TokenShard, write_shard
+from kinetoken.data.token_shards import ShardBatches, TokenShard, write_layouts, write_shard
 from kinetoken.data.toybox_clips import ClipShape, ToyboxClips, liveliest
 from kinetoken.transformer import TransformerConfig
 from kinetoken.vocabulary import TextCodec, Vocabulary
@@ -25,9 +26,7 @@ def _shard(folder: Path, clips: int, time: int) -> TokenShard:
 @pytest.fixture
 def batches(tmp_path: Path) -> ShardBatches:
     shards = [_shard(tmp_path / "long", 40, 3), _shard(tmp_path / "image", 24, 1)]
-    return ShardBatches(
-        shards, turns=[0, 1, 0], codec=CODEC, network=NETWORK, batch_clips=4, captioning=0.3, window=3
-    )
+    return ShardBatches(shards, turns=[0, 1, 0], codec=CODEC, network=NETWORK, batch_clips=4, captioning=0.3, window=3)
 
 
 def test_a_batch_is_a_pure_function_of_its_step(batches: ShardBatches) -> None:
@@ -97,9 +96,7 @@ def test_a_shard_that_was_cut_short_is_not_there(tmp_path: Path) -> None:
     writing.close()
     assert not (tmp_path / "shard").exists()
     with pytest.raises(ValueError, match="tokenize more"):
-        ShardBatches(
-            [_shard(tmp_path / "few", 2, 1)], turns=[0], codec=CODEC, network=NETWORK, batch_clips=4
-        )
+        ShardBatches([_shard(tmp_path / "few", 2, 1)], turns=[0], codec=CODEC, network=NETWORK, batch_clips=4)
 
 
 def test_windows_are_where_something_happens() -> None:
@@ -117,3 +114,31 @@ def test_a_batch_of_windows_has_as_many_pixels_as_one_of_clips() -> None:
     assert whole.shape == (2, 5, 64, 64, 3) and windows.shape == (8, 5, 32, 32, 3)
     halves = [clips.batch(1, rank, 2).frames for rank in range(2)]
     assert sum(len(half) for half in halves) == 8
+
+
+def test_windows_without_words_and_layouts_without_pictures(tmp_path: Path) -> None:
+    """All three in one run: clips with everything, windows of them that say nothing, layouts with words alone."""
+    rng = np.random.default_rng(0)
+    layouts = rng.integers(0, 2, (12, 2, 3, 8))
+    pairs = [(grid, ["a red ball"]) for grid in rng.integers(0, 64, (12, 2, 8, 8))]
+    list(write_shard(tmp_path / "clips", pairs, count=12, visual_codes=64, layouts=layouts))
+    write_layouts(tmp_path / "plans", layouts, [["a red ball bounces"]] * 12)
+    whole, silent = TokenShard(tmp_path / "clips"), TokenShard(tmp_path / "clips", side=4, silent=True)
+    batches = ShardBatches(
+        [whole, silent, TokenShard(tmp_path / "plans")],
+        turns=[0, 1, 2],
+        codec=CODEC,
+        network=replace(NETWORK, looks=(6, 8, 3)),
+        batch_clips=2,
+        captioning=1.0,
+        window=2,
+    )
+    clips, windows, plans = (batches.batch(step) for step in range(3))
+    assert clips.captioning.all() and clips.layout.shape == (2, 2, 3, 8) and clips.text.shape[1] == 32
+    assert windows.text.shape == (8, 0) and windows.grid.shape == (8, 2, 4, 4) and not windows.captioning.any()
+    assert plans.grid.shape[1:] == (2, 0, 0) and plans.layout.shape[1:] == (2, 3, 8) and plans.text.numel()
+    told = {tuple(layout.flatten().tolist()) for layout in layouts}
+    assert {tuple(layout.flatten().tolist()) for layout in plans.layout} <= told
+
+    untold = ShardBatches([whole], turns=[0], codec=CODEC, network=NETWORK, batch_clips=2, window=2).batch(0)
+    assert not untold.layout.numel()
