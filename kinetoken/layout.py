@@ -37,8 +37,8 @@ def centres(things: Int[Tensor, "*things digits"]) -> Float[Tensor, "*things 2"]
 def beside(
     layout: Int[Tensor, "batch time things digits"], loop: bool = False
 ) -> Int[Tensor, "batch time things sides reach digits"]:
-    """Of each thing, what it is in the REACH layers before it and in those after it, nearest first; HIDDEN where there is
-    none. loop: the last layer precedes the first."""
+    """Of each thing, what it is in the REACH layers before it and in those after it, nearest first; HIDDEN where there
+    is none. loop: the last layer precedes the first."""
     time = layout.shape[1]
     ends = layout.new_full((layout.shape[0], REACH, *layout.shape[2:]), HIDDEN)
     around = torch.cat((ends, layout, ends), dim=1)

@@ -137,8 +137,8 @@ class ThingsOut(nn.Module):
         things: Int[Tensor, "things digits"],
         place: int,
     ) -> Float[Tensor, "things radix"]:
-        """Of the digit at a place, given those before it; what `things` has from that place on is not read. near: of the
-        same things in the layers around (`beside`)."""
+        """Of the digit at a place, given those before it; what `things` has from that place on is not read. near: of
+        the same things in the layers around (`beside`)."""
         guesses, told = going_on(near, self.radices)
         foretold = self._answers(place)[guesses[..., place]] * told[..., place, None]
         weight, bias = (part.unflatten(0, (-1, DIGIT_WIDTH))[place] for part in (self.enter.weight, self.enter.bias))
