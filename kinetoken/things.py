@@ -5,7 +5,7 @@ from typing import Final
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from kinetoken.layout import ANGLES, EIGHTHS, REACH, centres, digits, going_on
@@ -16,6 +16,7 @@ RADIUS_WAVES: Final = (0.5, 1.0, 2.0, 4.0, 8.0)  # radii
 LOOKS_WIDTH: Final = 32  # of a digit's vector
 PAINT_WIDTH: Final = 192
 DIGIT_WIDTH: Final = 96
+NUMBERS: Final = 4  # of a thing's digits, the last ones
 NEAR: Final = (-2, -1, 1, 2)  # layers
 
 
@@ -123,8 +124,11 @@ class ThingsOut(nn.Module):
         self.out = nn.ModuleList(nn.Linear(DIGIT_WIDTH, size) for size in told)
         self.foretold = nn.ModuleList(nn.Linear(2 * REACH * size, DIGIT_WIDTH, bias=False) for size in told)
         self.trust = nn.ModuleList(nn.Linear(DIGIT_WIDTH, 2 * REACH) for _ in told)
-        for layer in (*self.foretold, *self.trust):
+        self.moved = nn.ModuleList(nn.Linear(DIGIT_WIDTH, 2 * size) for size in told[-NUMBERS:])
+        for layer in (*self.foretold, *self.trust, *self.moved):
             nn.init.zeros_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def _answers(self, place: int) -> Float[Tensor, "radix features"]:
         answers: Tensor = getattr(self, f"answers_{place}")
@@ -147,7 +151,26 @@ class ThingsOut(nn.Module):
             feature = feature + self.before[earlier](self._answers(earlier)[things[:, earlier]])
         feature = F.silu(self.between[place](F.silu(feature)))
         trusted = (self.trust[place](feature)[..., None] * foretold).sum(1)
-        return F.linear(self.out[place](feature) + trusted, self._answers(place))
+        logits = F.linear(self.out[place](feature) + trusted, self._answers(place))
+        number = place - len(self.radices) + NUMBERS
+        if number < 0:
+            return logits
+        steps = self.moved[number](feature).unflatten(1, (2, -1))
+        return logits + self._by_step(steps, guesses[:, ::REACH, place], told[:, ::REACH, place], place)
+
+    def _by_step(
+        self,
+        features: Float[Tensor, "things sides features"],
+        near: Int[Tensor, "things sides"],
+        told: Bool[Tensor, "things sides"],
+        place: int,
+    ) -> Float[Tensor, "things radix"]:
+        """Logits by how far a number lies from what it is in the layer before, and in the one after: "to the right" is
+        the same step from everywhere."""
+        radix = self.radices[place]
+        steps = _answers(2 * radix - 1, place - len(self.radices), start=1 - radix).to(features)
+        values = torch.arange(radix, device=features.device) - near[..., None] + radix - 1
+        return (F.linear(features, steps).gather(2, values) * told[..., None]).sum(1)
 
     def cross_entropy(
         self,
@@ -164,9 +187,9 @@ class ThingsOut(nn.Module):
         return nats
 
 
-def _answers(radix: int, place_from_end: int) -> Float[Tensor, "radix features"]:
-    """What stands for each value of a digit: itself for looks, waves for numbers."""
-    values = torch.arange(radix).float()
+def _answers(radix: int, place_from_end: int, start: int = 0) -> Float[Tensor, "radix features"]:
+    """What stands for each value of a digit, from `start` on: itself for looks, waves for numbers."""
+    values = torch.arange(start, start + radix).float()
     if place_from_end == -1:
         return waves(values / ANGLES, (1.0, 1 / 2, 1 / 3, 1 / 4))
     if place_from_end >= -4:

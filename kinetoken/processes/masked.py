@@ -39,9 +39,9 @@ it away, and nothing is learned of the words."""
 SCATTERED = 0.3
 """How many canvases have some cells of all layers known, as an order that does not go by layers leaves them."""
 
-TOLD, IN_PART = 0.6, 0.3
-"""How many layouts are known, and how many up to some thing, as they are while they are written. Of others nothing
-is."""
+TOLD, IN_PART = 0.6, 0.75
+"""How many layouts are known, where there is a grid to paint; and how many of the others up to some thing, as they are
+while they are written. Of the rest nothing is."""
 
 FEWEST = 0.05
 """A canvas with a smaller share of its codes hidden counts for less: a step must not be about a few codes alone."""
@@ -139,17 +139,19 @@ def _known_places(
     if captioning:
         text = _known_words(rng, words)
         grid = np.ones(shape.sizes, dtype=bool) if rng.random() < 0.7 else _known_cells(rng, shape)
-        return _Known(text, _known_things(rng, shape.time, things), grid)
+        return _Known(text, _known_things(rng, shape, things), grid)
     untold = rng.random() < masking.unconditional
     grid = _known_cells(rng, shape)
-    layout = np.zeros((shape.time, things), dtype=bool) if untold else _known_things(rng, shape.time, things)
+    layout = np.zeros((shape.time, things), dtype=bool) if untold else _known_things(rng, shape, things)
     return _Known(np.full(words, not untold), layout, grid)
 
 
-def _known_things(rng: np.random.Generator, time: int, things: int) -> Bool[np.ndarray, "time things"]:
+def _known_things(rng: np.random.Generator, shape: GridShape, things: int) -> Bool[np.ndarray, "time things"]:
     """All of a layout, or some layers and the first things of another, which is how layouts are written, or nothing."""
-    draw, ranks = rng.random(), np.argsort(_layers_in_turn(rng, time))[:, None] * things + np.arange(things)
-    return ranks < (ranks.size if draw < TOLD else rng.integers(max(ranks.size, 1)) if draw < TOLD + IN_PART else 0)
+    ranks = np.argsort(_layers_in_turn(rng, shape.time))[:, None] * things + np.arange(things)
+    if shape.cells and rng.random() < TOLD:
+        return ranks >= 0
+    return ranks < (rng.integers(max(ranks.size, 1)) if rng.random() < IN_PART else 0)
 
 
 def _known_words(rng: np.random.Generator, words: int) -> Bool[np.ndarray, " words"]:

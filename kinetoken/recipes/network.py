@@ -102,8 +102,8 @@ def pictures() -> NetworkRecipe:
 
 
 def small() -> NetworkRecipe:
-    """A toybox model, after `pictures`: two hours on two CPU cores. The bundled one was trained on learned codes by
-    earlier forms of this (its card)."""
+    """A toybox model, after `pictures`: two hours on two CPU cores. The bundled one came by earlier forms of both (its
+    card)."""
     return NetworkRecipe(
         data=TOYBOX,
         excerpts=(
@@ -119,7 +119,7 @@ def small() -> NetworkRecipe:
             Excerpt(layers=5, side=8, turns=2, share=1, silent=True),
         ),
         plans=100_000,
-        plan_turns=14,
+        plan_turns=24,
         batch_clips=16,
         training=TrainingConfig(
             total_steps=4000,

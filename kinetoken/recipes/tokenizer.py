@@ -47,7 +47,7 @@ def debug() -> TokenizerRecipe:
 
 def small() -> TokenizerRecipe:
     """A toybox tokenizer: a quarter of an hour on two CPU cores. Of mosaics the decoder is trained and what it is told
-    of motion; the rest is settled once the palette is chosen. The bundled model has learned codes (its card)."""
+    of motion; the rest is settled once the palette is chosen."""
     return TokenizerRecipe(
         tokenizer=TokenizerConfig(cell=CellSize(square=2), quantizer=QuantizerConfig(kind="mosaic")),
         batch_clips=4,

@@ -7,7 +7,8 @@ from safetensors.torch import load_file
 
 from kinetoken.apps.cli import main
 from kinetoken.apps.doctor import _one_clip, overfit_network, overfit_tokenizer
-from kinetoken.apps.train import load_tokenizer
+from kinetoken.apps.train import _begun_network, load_tokenizer
+from kinetoken.data.toybox_layout import LOOKS
 from kinetoken.generator import Generator
 
 
@@ -68,6 +69,18 @@ def test_the_bundled_model_is_whole_and_small() -> None:
     assert sum(path.stat().st_size for path in folder.iterdir()) < 40e6
     clip = Generator.from_pretrained("toybox").generate("a green star grows", seed=3)
     assert clip.frames.shape == (17, 64, 64, 3) and clip.frames.std() > 5
+
+
+def test_layouts_come_with_toybox_and_go_with_own_clips(
+    tiny: Generator, tiny_mosaic: Generator, tmp_path: Path
+) -> None:
+    """Nobody tells the layouts of own clips; all else that was learned stays."""
+    for begun, data, looks in ((tiny, None, LOOKS), (tiny_mosaic, tmp_path, ()), (tiny_mosaic, None, LOOKS)):
+        network, _ = _begun_network(begun, begun.tokenizer, data)
+        assert network.config.looks == looks
+        weights, before = network.state_dict(), begun.network.state_dict()
+        assert all((weights[name] == before[name]).all() for name in weights.keys() & before.keys())
+        assert any(name.startswith("things_") for name in weights) == bool(looks)
 
 
 def test_a_tokenizer_is_of_the_kind_that_was_asked_for(tmp_path: Path) -> None:
