@@ -61,7 +61,6 @@ def test_tokens_are_those_of_stretches_and_windows(shards: TarShards, tiny: Gene
         codec=tiny.codec,
         network=tiny.config.network,
         batch_clips=4,
-        words=24,
         window=2,
     )
     for step in range(6):
