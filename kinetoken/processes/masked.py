@@ -335,8 +335,11 @@ def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, te
             continue
         here = torch.zeros_like(canvas.layout_known)
         here[0, time, slot] = True
-        features = network(*canvas.masked, loop=canvas.loop).things[here]
-        near = beside(canvas.masked[2], canvas.loop)[here]
+        text, grid, layout = canvas.masked
+        if not canvas.grid_known.any():  # a grid that tells nothing is left out, as it is in training
+            grid = grid[:, :, :0, :0]
+        features = network(text, grid, layout, loop=canvas.loop).things[here]
+        near = beside(layout, canvas.loop)[here]
         thing = canvas.layout.new_zeros(1, canvas.layout.shape[-1])
         for place in range(thing.shape[1]):
             digit = _sample(network.things_out.logits(features, near, thing, place).float(), noise, temperature)
