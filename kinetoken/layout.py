@@ -18,10 +18,14 @@ from torch import Tensor
 EIGHTHS: Final = 8  # of a cell: the unit of places and sizes
 MARGIN: Final = 64  # eighths that a centre may lie outside of the grid
 PLACES: Final = 320  # so that grids of 24 cells can be told, with a margin on either side
-SIZES: Final = 64
+SIZES: Final = 128
 ANGLES: Final = 24
 HIDDEN: Final = -1
 REACH: Final = 3  # layers from which a thing is foretold
+TURNS: Final = (2.0, 2**0.5, 0.0, -2.0)
+"""Twice the cosine of how far a thing may go about a centre from layer to layer: not at all, which is a fall or a
+bounce, an eighth of a turn, a quarter, half of one."""
+GUESSES: Final = 2 + len(TURNS)
 
 
 def digits(looks: tuple[int, ...]) -> tuple[int, ...]:
@@ -58,11 +62,17 @@ def beside(
 def going_on(
     near: Int[Tensor, "things sides reach digits"], radices: tuple[int, ...]
 ) -> tuple[Int[Tensor, "things guesses digits"], Bool[Tensor, "things guesses digits"]]:
-    """What a thing would be if, seen from either side, it stayed as it is, moved on as it moves, or went faster as it
-    does (extrapolation from one, two and three layers); and which of these can be told."""
+    """What a thing would be if, seen from either side, it stayed as it is, moved on as it moves, or went on a circle or
+    under gravity: from one, two and three layers; and which of these can be told.
+
+    All of the last kind are one + c (one - two) - (two - three), the recurrence of what turns by a fixed angle, c being
+    twice its cosine.
+    """
     one, two, three = near.unbind(2)
-    guesses = torch.stack((one, 2 * one - two, 3 * one - 3 * two + three), dim=2)
+    turns = [one + (c * (one - two)).round().long() - (two - three) for c in TURNS]
+    guesses = torch.stack((one, 2 * one - two, *turns), dim=2)
     told = torch.stack(((near[..., 0] != HIDDEN), *[near[..., 0] > 0] * (len(radices) - 1)), dim=-1).cumprod(2).bool()
+    told = torch.cat((told, *[told[:, :, 2:]] * (len(TURNS) - 1)), dim=2)
     guesses[..., -1] %= ANGLES
     highest = torch.tensor(radices, device=near.device) - 1
     return guesses.clamp_min(0).minimum(highest).flatten(1, 2), told.flatten(1, 2)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from kinetoken.layout import ANGLES, EIGHTHS, REACH, centres, digits, going_on
+from kinetoken.layout import ANGLES, EIGHTHS, GUESSES, beside, centres, digits, going_on
 
 PLACE_WAVES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # cells
 FINE_WAVES: Final = tuple(2.0 ** (k / 2) for k in range(-4, 14))  # cells: the shortest tell neighbours apart
@@ -74,9 +74,12 @@ class ThingsIn(nn.Module):
 
 class ThingsOnGrid(nn.Module):
     """What each cell is told of the things of its layer: for every thing that is there, a small network's answer to
-    where the cell lies, seen from the thing, in cells and in the thing's own radii; their sum.
+    where the cell lies, seen from the thing, in cells and in the thing's own radii, and to how the thing has changed
+    since the layer before; their sum.
 
-    A patch's one vector could be told all of this by attention, and learns it half as fast (docs/journal.md).
+    A patch's one vector could be told all of this by attention, and learns it half as fast (docs/journal.md). What has
+    turned is painted by where the cell lies on it: four points of each cell, from which a shape can be told as from its
+    signed distance.
     """
 
     def __init__(self, looks: tuple[int, ...], width: int) -> None:
@@ -85,14 +88,20 @@ class ThingsOnGrid(nn.Module):
         axis = 2 * len(PLACE_WAVES) + 2 * len(RADIUS_WAVES)
         self.looks = nn.Linear(self.things.width, PAINT_WIDTH)
         self.across, self.down = (nn.Linear(axis, PAINT_WIDTH, bias=False) for _ in range(2))
+        self.on = nn.Linear(4 * 2 * 2 * len(RADIUS_WAVES), PAINT_WIDTH, bias=False)
+        self.since = nn.Linear(2 + 3 * 2 * len(PLACE_WAVES) + 2, PAINT_WIDTH, bias=False)
         self.between, self.out = nn.Linear(PAINT_WIDTH, PAINT_WIDTH), nn.Linear(PAINT_WIDTH, width)
+        for layer in (self.on, self.since):
+            nn.init.zeros_(layer.weight)
 
     def forward(
-        self, things: Int[Tensor, "batch time things digits"], rows: int, columns: int
+        self, things: Int[Tensor, "batch time things digits"], rows: int, columns: int, loop: bool = False
     ) -> Float[Tensor, "batch time rows columns width"]:
+        """loop: the last layer precedes the first."""
         batch, time = things.shape[:2]
         where = (things[..., 0] > 0).nonzero()
         told = things[tuple(where.T)]
+        before = beside(things, loop)[:, :, :, 0, 0][tuple(where.T)]
         radius = (told[:, -2:-1].float() / EIGHTHS).clamp_min(0.25)
         middles = [torch.arange(count, device=things.device) + 0.5 for count in (columns, rows)]
         x, y = (middle - centre[:, None] for middle, centre in zip(middles, centres(told).unbind(-1), strict=True))
@@ -100,16 +109,42 @@ class ThingsOnGrid(nn.Module):
             linear(torch.cat((waves(away, PLACE_WAVES), waves(away / radius, RADIUS_WAVES)), dim=-1))
             for linear, away in ((self.across, x), (self.down, y))
         )
-        features = F.silu(self.looks(self.things(told))[:, None, None] + down[:, :, None] + across[:, None])
+        whole = self.looks(self.things(told)) + self.since(_changes(told, before))
+        on = self.on(waves(_on_the_thing(told, x / radius, y / radius), RADIUS_WAVES).flatten(3))
+        features = F.silu(whole[:, None, None] + down[:, :, None] + across[:, None] + on)
         answers = self.out(F.silu(self.between(features)))
         layers = answers.new_zeros(batch * time, rows, columns, answers.shape[-1])
         return layers.index_add(0, where[:, 0] * time + where[:, 1], answers).unflatten(0, (batch, time))
 
 
+def _on_the_thing(
+    things: Int[Tensor, "things digits"], x: Float[Tensor, "things columns"], y: Float[Tensor, "things rows"]
+) -> Float[Tensor, "things rows columns coordinates"]:
+    """Four points around each cell's middle, half a cell apart, along the thing's own axes. x, y: of the middles, from
+    the thing's centre, rightwards and downwards, in its radii."""
+    quarter = torch.tensor((-0.25, 0.25), device=x.device) * EIGHTHS / things[:, -2].clamp_min(2)[:, None, None]
+    right, up = (x[..., None] + quarter)[:, None, :, None], -(y[..., None] + quarter)[:, :, None, :, None]
+    angle = (things[:, -1].float() * (2 * pi / ANGLES))[:, None, None, None, None]
+    cosine, sine = angle.cos(), angle.sin()
+    return torch.stack((cosine * right + sine * up, cosine * up - sine * right), dim=-1).flatten(3)
+
+
+def _changes(
+    things: Int[Tensor, "things digits"], before: Int[Tensor, "things digits"]
+) -> Float[Tensor, "things features"]:
+    """Whether a thing was there in the layer before, whether it was not, and how it has moved, grown and turned."""
+    there = before[:, :1] > 0
+    moved, turned = (things - before)[:, -4:].float().tensor_split((3,), dim=-1)
+    angle = turned * (2 * pi / ANGLES)
+    numbers = torch.cat((waves(moved / EIGHTHS, PLACE_WAVES).flatten(1), angle.sin(), angle.cos()), dim=1)
+    return torch.cat((there, before[:, :1] == 0, numbers * there), dim=1)
+
+
 class ThingsOut(nn.Module):
     """The digits of a thing, one after another: each knows those before it (as the depth transformer of RQ-Transformer,
     Lee et al. 2022, has it; here a sum). Numbers are told by their waves: what is learned of one place holds for all.
-    A thing goes on as it did, mostly: it is told what it would be if it stood, moved or fell, and may trust that.
+    A thing goes on as it did, mostly: it is told what it would be if it stood, moved, turned or fell, and may trust
+    that.
     """
 
     def __init__(self, looks: tuple[int, ...], width: int) -> None:
@@ -122,8 +157,8 @@ class ThingsOut(nn.Module):
         self.before = nn.ModuleList(nn.Linear(size, DIGIT_WIDTH) for size in told)
         self.between = nn.ModuleList(nn.Linear(DIGIT_WIDTH, DIGIT_WIDTH) for _ in told)
         self.out = nn.ModuleList(nn.Linear(DIGIT_WIDTH, size) for size in told)
-        self.foretold = nn.ModuleList(nn.Linear(2 * REACH * size, DIGIT_WIDTH, bias=False) for size in told)
-        self.trust = nn.ModuleList(nn.Linear(DIGIT_WIDTH, 2 * REACH) for _ in told)
+        self.foretold = nn.ModuleList(nn.Linear(2 * GUESSES * size, DIGIT_WIDTH, bias=False) for size in told)
+        self.trust = nn.ModuleList(nn.Linear(DIGIT_WIDTH, 2 * GUESSES) for _ in told)
         self.moved = nn.ModuleList(nn.Linear(DIGIT_WIDTH, 2 * size) for size in told[-NUMBERS:])
         for layer in (*self.foretold, *self.trust, *self.moved):
             nn.init.zeros_(layer.weight)
@@ -156,7 +191,7 @@ class ThingsOut(nn.Module):
         if number < 0:
             return logits
         steps = self.moved[number](feature).unflatten(1, (2, -1))
-        return logits + self._by_step(steps, guesses[:, ::REACH, place], told[:, ::REACH, place], place)
+        return logits + self._by_step(steps, guesses[:, ::GUESSES, place], told[:, ::GUESSES, place], place)
 
     def _by_step(
         self,
@@ -177,14 +212,19 @@ class ThingsOut(nn.Module):
         words: Float[Tensor, "things width"],
         near: Int[Tensor, "things sides reach digits"],
         things: Int[Tensor, "things digits"],
-    ) -> Float[Tensor, ""]:
-        """Nats of all things together: of those that are there all digits, of others that they are not."""
+    ) -> Float[Tensor, " things"]:
+        """Nats of each thing: if it is there of all its digits, else of that it is not."""
         there = things[:, 0] > 0
-        nats = F.cross_entropy(self.logits(words, near, things, 0).float(), things[:, 0], reduction="sum")
-        for place in range(1, len(self.radices)):
-            logits = self.logits(words[there], near[there], things[there], place).float()
-            nats = nats + F.cross_entropy(logits, things[there, place], reduction="sum")
-        return nats
+        nats = F.cross_entropy(self.logits(words, near, things, 0).float(), things[:, 0], reduction="none")
+        of_digits = [
+            F.cross_entropy(
+                self.logits(words[there], near[there], things[there], place).float(),
+                things[there, place],
+                reduction="none",
+            )
+            for place in range(1, len(self.radices))
+        ]
+        return nats.index_add(0, there.nonzero()[:, 0], torch.stack(of_digits).sum(0))
 
 
 def _answers(radix: int, place_from_end: int, start: int = 0) -> Float[Tensor, "radix features"]:

@@ -152,6 +152,11 @@ class Transformer(nn.Module):
             nn.init.zeros_(head.bias)
         nn.init.zeros_(self.digit_out.weight)
         if config.looks:
+            self.gist = Gist(widths[0], config.width)
+            self.gist_in, self.gist_out = (nn.Linear(config.width, config.width) for _ in range(2))
+            for layer in (self.gist_in, self.gist_out):
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
             self.things_in = ThingsIn(config.looks, config.width)
             self.things_on_grid = ThingsOnGrid(config.looks, widths[0])
             self.things_out = ThingsOut(config.looks, config.width)
@@ -175,8 +180,9 @@ class Transformer(nn.Module):
         if self.config.looks:
             if layout is None or not layout.shape[2]:
                 layout = self.config.untold(len(grid), shape.time).to(grid.device)
-            positions.append(self.things_in(layout, loop).flatten(1, 2))
-            cells = cells + self.things_on_grid(layout, shape.rows, shape.columns)
+            gist = self.gist(text, F.embedding(text, self.embedding.weight))
+            positions.append(self.things_in(layout, loop).flatten(1, 2) + self.gist_in(gist)[:, None])
+            cells = cells + self.things_on_grid(layout, shape.rows, shape.columns, loop)
         near_in, near_out = (
             list(zip(blocks, linear, strict=True)) if grid.numel() else []  # convolutions refuse what is empty
             for blocks, linear in ((self.near_in, self.narrow), (self.near_out, self.widen))
@@ -195,6 +201,8 @@ class Transformer(nn.Module):
         for (blocks, widen), known in reversed(list(zip(near_out, fine, strict=True))):
             cells = known + rearrange(widen(cells), "b t r k (pr pk c) -> b t (r pr) (k pk) c", pr=2, pk=2)
             cells = blocks(cells, loop)
+        if self.config.looks:
+            things = things + self.gist_out(gist)[:, None]
         return Features(words, things.unflatten(1, (time, -1)), cells)
 
     def _id_vectors(self) -> Float[Tensor, "ids code_width"]:
@@ -270,6 +278,28 @@ def _digits(levels: tuple[int, ...], codes: int) -> Int[Tensor, "codes axes"]:
         rows.append(first + code % level)
         code, first = code // level, first + level
     return torch.stack(rows, dim=1) if rows else torch.zeros(codes, 0, dtype=torch.int64)
+
+
+class Gist(nn.Module):
+    """What a text says, whoever is meant: the mean over its words of what they say by threes. Every thing is told, on
+    its way into the transformer and on its way out.
+
+    Which of two things moves left is for attention to find out. That somebody does, attention had not found after
+    thousands of steps, so rarely is a thing's next place in question (docs/journal.md).
+    """
+
+    def __init__(self, word_width: int, width: int) -> None:
+        super().__init__()
+        self.by_threes = nn.Conv1d(word_width, width, kernel_size=3, padding=1)
+
+    def forward(
+        self, text: Int[Tensor, "batch words"], words: Float[Tensor, "batch words word_width"]
+    ) -> Float[Tensor, "batch width"]:
+        if not text.shape[1]:
+            return words.new_zeros(len(text), self.by_threes.out_channels)
+        said = (text != Vocabulary.PAD)[..., None]
+        features = F.silu(self.by_threes((words * said).mT)).mT * said
+        return features.sum(1) / said.sum(1).clamp_min(1)
 
 
 class NearBlock(nn.Module):
@@ -377,12 +407,12 @@ def _rotation(
 
     Words lie on the diagonal that runs away from the grid's origin, (-1, -1, -1), (-2, -2, -2), ... (as M-RoPE, Wang et
     al. 2024, puts text on all axes at once): where a word lies does not depend on the grid's size or the text's length.
-    Things lie like the first words, but at the time of their layer.
+    Things lie on it, too, the first of them at its beginning, but at the time of their layer.
     """
     whole = torch.from_numpy(grid.coordinates()).reshape(*grid.sizes, 3)[:: patch[0], :: patch[1], :: patch[2]]
     centres = whole.reshape(-1, 3).double() + (torch.tensor(patch).double() - 1) / 2
     diagonal = -torch.arange(1, words + 1).double()[:, None].expand(-1, 3)
-    beside = -torch.arange(1, things + 1).double().repeat(grid.time)
+    beside = -torch.arange(things).double().repeat(grid.time)
     times = torch.arange(grid.time).double().repeat_interleave(things)
     places = torch.cat((diagonal, torch.stack((times, beside, beside), dim=1), centres))
     pairs = head_width // 2

@@ -1,8 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from kinetoken.data.toybox_layout import LOOKS, THINGS
 from kinetoken.generator import Generator, ModelConfig
 from kinetoken.grid import CellSize
 from kinetoken.tokenizer.quantizer import QuantizerConfig
@@ -26,15 +28,16 @@ def tiny_mosaic() -> Generator:
         TokenizerConfig(
             channels=16, cell=CellSize(square=2), decoder_blocks=1, quantizer=QuantizerConfig(kind="mosaic")
         ),
-        looks=(6, 8, 3),
+        looks=LOOKS,
+        things=THINGS,
     )
 
 
-def _tiny(config: TokenizerConfig, looks: tuple[int, ...] = ()) -> Generator:
+def _tiny(config: TokenizerConfig, **layout: Any) -> Generator:
     torch.manual_seed(0)
     codec = TextCodec.train(["a red ball bounces while a blue square spins"], size=280)
     tokenizer, codes = VideoTokenizer(config), config.quantizer.codes
-    network = Transformer(TransformerConfig(text_codes=codec.size, visual_codes=codes, depth=2, words=24, looks=looks))
+    network = Transformer(TransformerConfig(text_codes=codec.size, visual_codes=codes, depth=2, words=24, **layout))
     for module in (tokenizer, network):
         for name, parameter in module.named_parameters():
             if "norm" not in name:
@@ -48,3 +51,12 @@ def tiny_folder(tiny: Generator, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("tiny")
     tiny.save(folder)
     return folder
+
+
+def noisy(config: TransformerConfig) -> Transformer:
+    """A network whose every weight matters: what sets out from zero is random, too."""
+    torch.manual_seed(0)
+    network = Transformer(config).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return network

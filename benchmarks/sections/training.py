@@ -23,7 +23,8 @@ from benchmarks.peer_environment import Peer
 from benchmarks.report import Findings, Table
 from benchmarks.setting import CPU, Setting, parameters_of
 from kinetoken.grid import GridShape
-from kinetoken.processes.masked import CanvasBatch, MaskedObjective, MaskingConfig
+from kinetoken.processes.masked import MaskedObjective
+from kinetoken.processes.masking import CanvasBatch, MaskingConfig
 from kinetoken.training.metrics import matmul_peak
 from kinetoken.training.optimizer import Optimizer
 from kinetoken.transformer import Transformer, TransformerConfig

@@ -145,7 +145,8 @@ def overfit_network(
     import torch
 
     from kinetoken.grid import GridShape
-    from kinetoken.processes.masked import CanvasBatch, MaskedObjective, MaskingConfig, SamplingConfig, fill_grid
+    from kinetoken.processes.masked import MaskedObjective, SamplingConfig, fill_grid
+    from kinetoken.processes.masking import CanvasBatch, MaskingConfig
     from kinetoken.tasks import text_to_video
     from kinetoken.transformer import Transformer, TransformerConfig
     from kinetoken.vocabulary import TextCodec

@@ -1,6 +1,7 @@
 """kinetoken evaluate"""
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from tyro.conf import Positional, arg
 from kinetoken.apps.options import progress
 
 if TYPE_CHECKING:
+    from kinetoken.evaluation.features import Extractor
     from kinetoken.evaluation.generation import Record
     from kinetoken.evaluation.likeness import Made, Shown, Stretch
     from kinetoken.generator import Generator
@@ -40,12 +42,12 @@ class Command:
     adherence: clips made from captions, every stated attribute judged from the pixels. tasks: every job (animate,
     extend, …), --count clips for each: kept pixels, lengths, seams, prompts; exit code 1 if any promise breaks.
     ceiling: rendered clips sent through the tokenizer. captions: what the model says of rendered clips. reconstruction:
-    PSNR, SSIM and flicker of the tokenizer, on toybox or on your own clips (--data). generation: clips made
-    from the captions of your own clips (--data), which should be none that were trained on, and how like those they
-    are: Fréchet distances of frames and of changes, density and coverage, and with --trained-on the nearest training
-    clips, and whether they show what was asked for (pip install "kinetoken[evaluation]"; docs/evaluation.md). gravity:
-    fitted to generated bounces. drift: adherence in each eighth of clips of eight times the model's length. judge: the
-    judge itself, against rendered truth.
+    PSNR, SSIM, flicker and a perceptual distance of the tokenizer, on toybox or on your own clips (--data). generation:
+    clips made from the captions of your own clips (--data), which should be none that were trained on, and how like
+    those they are: Fréchet distances of frames and of changes, density and coverage, and with --trained-on the nearest
+    training clips, and whether they show what was asked for (pip install "kinetoken[evaluation]"; docs/evaluation.md).
+    gravity: fitted to generated bounces. drift: adherence in each eighth of clips of eight times the model's length.
+    judge: the judge itself, against rendered truth.
     """
 
     what: Positional[Measurement]
@@ -105,7 +107,12 @@ class Command:
             split = "train, seeds never trained on" if self.what == "gravity" else "held-out"
             source = {"split": split, "first_seed": FIRST_SEED} if self.data is None else self._source()
             figures = summary(records) | source
-        print(json.dumps({"measurement": self.what, "model": self.model, "actors": self.actors} | figures, indent=2))
+            if "perceptual" in figures:
+                from kinetoken.evaluation.features import DISTANCE
+
+                figures["features"] = DISTANCE
+        asked = {"measurement": self.what, "model": self.model} | ({} if self.data else {"actors": self.actors})
+        print(json.dumps(asked | figures, indent=2))
         if self.output is not None:
             self._write(figures, records)
         if self.what == "tasks":
@@ -134,10 +141,10 @@ class Command:
 
                 shards = TarShards(self.data)
                 return generation.reconstruction_of(
-                    generator.tokenizer, shards, count=count, trained_on=self.trained_on
+                    generator.tokenizer, shards, count=count, extractor=_extractor(), trained_on=self.trained_on
                 )
             case "reconstruction":
-                return generation.reconstruction(generator.tokenizer, count=count)
+                return generation.reconstruction(generator.tokenizer, count=count, extractor=_extractor())
             case "drift":
                 return generation.drift(generator, count=count)
             case _:
@@ -205,3 +212,14 @@ class Command:
             below = [record.below for record in records[:48] if record.below is not None]
             marks = [right for _, right in clips]
             save_sheet([clip for clip, _ in clips], self.output / "clips.png", marks=marks, below=below)
+
+
+def _extractor() -> "Extractor | None":
+    """What measures a perceptual distance; None, and a word about that, if it is not installed."""
+    from kinetoken.evaluation.features import Extractor
+
+    try:
+        return Extractor()
+    except ValueError as error:
+        print(f"no perceptual distance: {error}", file=sys.stderr)
+        return None

@@ -1,10 +1,7 @@
 """What `kinetoken train` does: a recipe becomes an objective, batches and a run."""
 
-import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,20 +12,22 @@ import tyro
 from torch import nn
 from tyro.conf import Positional
 
+from kinetoken.apps.network_tokens import own_tokens, toybox_tokens
 from kinetoken.apps.sheets import save_sheet
 from kinetoken.clip import Clip
 from kinetoken.config import from_flat, to_flat
 from kinetoken.data.clip_batches import PreparedClips
 from kinetoken.data.clip_tokens import TOKENIZER, token_shards, tokens_card
 from kinetoken.data.tar_shards import TarShards
-from kinetoken.data.token_shards import ShardBatches, TokenShard
+from kinetoken.data.token_shards import ShardBatches
 from kinetoken.data.toybox_clips import VALIDATION_SEEDS, ClipShape, ToyboxClips
 from kinetoken.data.toybox_layout import LOOKS, THINGS
-from kinetoken.data.toybox_tokens import plan_toybox, tokenize_toybox, toybox_codec
+from kinetoken.data.toybox_tokens import toybox_codec
 from kinetoken.generator import CODEC_FILE, Generator, ModelConfig
 from kinetoken.grid import GridShape
-from kinetoken.processes.masked import CanvasBatch, MaskedObjective
-from kinetoken.recipes.network import ClipShare, NetworkRecipe
+from kinetoken.processes.masked import MaskedObjective
+from kinetoken.processes.masking import CanvasBatch
+from kinetoken.recipes.network import NetworkRecipe
 from kinetoken.recipes.tokenizer import TokenizerRecipe
 from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, collapse_warning
 from kinetoken.tokenizer.mosaic import Mosaic
@@ -43,12 +42,6 @@ from kinetoken.vocabulary import TextCodec
 TOKENIZER_FORMAT = "kinetoken-tokenizer"
 PALETTE_BATCHES = 120  # of clips, from which a mosaic's palette is chosen
 LOOKED_AT = 256  # clips by which a new network is told what the codes look like
-PROMPTS = (
-    "a big red ball bounces while a small blue square spins",
-    "a green star grows",
-    "a yellow heart moves left on a navy background",
-    "a striped purple ring spins quickly on a grey background with a floor",
-)
 
 
 def train_tokenizer(
@@ -114,7 +107,9 @@ def _tokenizer_batches(recipe: TokenizerRecipe, data: Path | None) -> tuple[Batc
             PreparedClips(TarShards(data), batch_clips=6, shapes=shown, seed=seed),
         )
     return (
-        ToyboxClips(batch_clips=recipe.batch_clips, shapes=recipe.shapes, actors=recipe.actors, seed=seed),
+        ToyboxClips(
+            batch_clips=recipe.batch_clips, shapes=recipe.shapes, actors=recipe.actors, tries=recipe.tries, seed=seed
+        ),
         ToyboxClips(batch_clips=6, shapes=(ClipShape(frames=9),), seed=VALIDATION_SEEDS // 2**32),
     )
 
@@ -144,10 +139,9 @@ def train_network(
         _fresh_network(recipe, tokenizer, data) if begun is None else _begun_network(begun, tokenizer, data)
     )
     if data is None:
-        shards = _shards(tokenizer, run / "tokens", recipe.data, on_tokenized)
-        tokens = _toybox_tokens(recipe, shards, _plans(tokenizer, run / "tokens", recipe))
+        tokens = toybox_tokens(recipe, tokenizer, run / "tokens", on_tokenized)
     else:
-        tokens = _own_tokens(recipe, data, codec, network.config.words)
+        tokens = own_tokens(recipe, data, codec, network.config.words)
     if not speaks and not isinstance(tokenizer.quantizer, Mosaic):  # a mosaic's digits say what codes look like
         some = tokens.shards[0].codes[:LOOKED_AT].astype(np.int64)
         network.begin_by_looks(tokenizer.looks(torch.from_numpy(some)))
@@ -168,7 +162,7 @@ def train_network(
         MaskedObjective(network, recipe.masking),
         ShardBatches(
             tokens.shards,
-            turns=_turns(tokens.turns),
+            turns=tokens.turns,
             codec=codec,
             network=network.config,
             batch_clips=recipe.batch_clips,
@@ -186,56 +180,6 @@ def train_network(
         with result.average.swapped_in():
             Generator(config, tokenizer, codec, network).save(run / "model")
     return result
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Tokens:
-    """turns: of each shard in a round of steps; prompts: of sample sheets; shape: frames, width, height and fps."""
-
-    shards: list[TokenShard]
-    turns: list[int]
-    prompts: Sequence[str]
-    shape: dict[str, Any]
-
-
-def _toybox_tokens(recipe: NetworkRecipe, shards: list[TokenShard], plans: list[TokenShard]) -> _Tokens:
-    excerpts = [
-        replace(shards[each.share], layers=each.layers, side=each.side, silent=each.silent) for each in recipe.excerpts
-    ]
-    turns = [share.turns for share in recipe.data] + [excerpt.turns for excerpt in recipe.excerpts]
-    turns += [recipe.plan_turns for _ in plans]
-    first = recipe.data[0].shape
-    shape = {"frames": first.frames, "width": first.width, "height": first.height}
-    return _Tokens(shards=shards + excerpts + plans, turns=turns, prompts=PROMPTS, shape=shape)
-
-
-def _own_tokens(recipe: NetworkRecipe, folder: Path, codec: TextCodec, words: int) -> _Tokens:
-    """The recipe's turns for whole clips, and its excerpts where they fit, of every shard of clips; one turn for every
-    shard of pictures."""
-    shards, card = token_shards(folder), tokens_card(folder)
-    whole = sum(share.turns for share in recipe.data)
-    turns = [whole if shard.codes.shape[1] > 1 else 1 for shard in shards]
-    excerpts, excerpt_turns = [], []
-    for shard in shards:
-        _, time, rows, columns = shard.codes.shape
-        for excerpt in recipe.excerpts if time > 1 else ():
-            if excerpt.layers <= time and (excerpt.side or 1) <= min(rows, columns):
-                excerpts.append(replace(shard, layers=excerpt.layers, side=excerpt.side))
-                excerpt_turns.append(excerpt.turns)
-    told = shards[0].captions
-    prompts = [min(told[k], key=len) for k in sorted({len(told) * k // len(PROMPTS) for k in range(len(PROMPTS))})]
-    shape = {name: getattr(card.config, name) for name in ("frames", "width", "height")} | {"fps": card.fps}
-    return _Tokens(
-        shards=shards + excerpts,
-        turns=turns + excerpt_turns,
-        prompts=[_shortened(prompt, codec, words) for prompt in prompts],
-        shape=shape,
-    )
-
-
-def _shortened(prompt: str, codec: TextCodec, words: int) -> str:
-    ids = codec.encode(prompt)
-    return prompt if len(ids) <= words else codec.decode(ids[: words // 2])
 
 
 def _fresh_network(
@@ -266,7 +210,8 @@ def _speaks(model: Generator, tokenizer: VideoTokenizer) -> bool:
 
 
 def _begun_network(begun: Generator, tokenizer: VideoTokenizer, data: Path | None) -> tuple[Transformer, TextCodec]:
-    """Of own clips nobody tells a layout; toybox's are known, and a network that had none begins to learn of them."""
+    """Of own clips nobody tells a layout; toybox's are known, and a network that had none begins to learn of them, or
+    others."""
     looks = LOOKS if data is None else ()
     if not _speaks(begun, tokenizer):
         quantizer = tokenizer.config.quantizer
@@ -274,11 +219,13 @@ def _begun_network(begun: Generator, tokenizer: VideoTokenizer, data: Path | Non
             replace(begun.config.network, visual_codes=quantizer.codes, levels=quantizer.digits, looks=looks)
         )
         network.begin_by_words(begun.network)
-    elif begun.config.network.looks == looks:
+    elif (begun.config.network.looks, begun.config.network.slots) == (looks, THINGS if looks else 0):
         network = begun.network.train()
     else:
         network = Transformer(replace(begun.config.network, looks=looks, things=THINGS))
-        network.load_state_dict(begun.network.state_dict(), strict=False)
+        fresh, learned = network.state_dict(), begun.network.state_dict()
+        fitting = {name for name in learned if name in fresh and fresh[name].shape == learned[name].shape}
+        network.load_state_dict(fresh | {name: learned[name] for name in fitting})
     return network, begun.codec
 
 
@@ -295,59 +242,6 @@ def load_tokenizer(folder: Path) -> VideoTokenizer:
     tokenizer = VideoTokenizer(from_flat(TokenizerConfig, {k: v for k, v in flat.items() if k != "format"}))
     tokenizer.load_state_dict(tensors)
     return tokenizer.eval()
-
-
-def _shards(
-    tokenizer: VideoTokenizer, folder: Path, data: Sequence[ClipShare], on_tokenized: Callable[[int, int], None]
-) -> list[TokenShard]:
-    total, first_seed, shards = sum(share.clips for share in data), 0, []
-    for share in data:
-        shape = share.shape
-        objects = "" if share.actors is None else f"-of-{share.actors}"
-        shard = folder / f"{shape.frames}x{shape.height}x{shape.width}{objects}-from-{first_seed}-{share.clips}"
-        _once(shard, partial(_tokenize, tokenizer, shard, share, first_seed, total, on_tokenized))
-        shards.append(TokenShard(shard))
-        first_seed += share.clips
-    return shards
-
-
-def _tokenize(
-    tokenizer: VideoTokenizer,
-    shard: Path,
-    share: ClipShare,
-    first_seed: int,
-    total: int,
-    on_tokenized: Callable[[int, int], None],
-) -> None:
-    for done in tokenize_toybox(
-        tokenizer, shard, shape=share.shape, clips=share.clips, first_seed=first_seed, actors=share.actors
-    ):
-        on_tokenized(first_seed + done, total)
-
-
-def _plans(tokenizer: VideoTokenizer, folder: Path, recipe: NetworkRecipe) -> list[TokenShard]:
-    """Scenes after those that are rendered."""
-    if not recipe.plans:
-        return []
-    first, shape = sum(share.clips for share in recipe.data), recipe.data[0].shape
-    shard = folder / f"plans-{shape.frames}x{shape.height}x{shape.width}-from-{first}-{recipe.plans}"
-    _once(shard, lambda: plan_toybox(shard, tokenizer.config.cell, shape=shape, scenes=recipe.plans, first_seed=first))
-    return [TokenShard(shard)]
-
-
-def _once(shard: Path, make: Callable[[], None]) -> None:
-    """Under torchrun, the first process makes a shard for all."""
-    if int(os.environ.get("RANK", "0")) > 0:
-        while not shard.exists():
-            time.sleep(1.0)
-    elif not shard.exists():
-        make()
-
-
-def _turns(counts: Sequence[int]) -> list[int]:
-    """A round of sum(counts) steps in which index i comes counts[i] times, evenly spread."""
-    places = [((k + 0.5) / count, index) for index, count in enumerate(counts) for k in range(count)]
-    return [index for _, index in sorted(places)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from kinetoken.layout import EIGHTHS, MARGIN
-from kinetoken.processes.masked import CanvasBatch
+from kinetoken.processes.masking import CanvasBatch
 from kinetoken.transformer import TransformerConfig
 from kinetoken.vocabulary import TextCodec, Vocabulary
 
@@ -190,6 +190,9 @@ class ShardBatches:
         if len(shards[0]) < batch_clips:
             found = f"found {len(shards[0])} in {shards[0].folder}"
             raise ValueError(f"a batch has {batch_clips} clips, {found}: tokenize more, or take smaller batches")
+        for shard in shards if network.slots else ():
+            if shard.layouts is None or shard.layouts.shape[2] != network.slots:
+                raise ValueError(f"{shard.folder} does not say what is where, as this network learns: tokenize anew")
         prices = [shard.price for shard in shards]
         fitting = [max(1, batch_clips * prices[0] // price) for price in prices]
         self.batch_clips = [min(most, len(shard)) for most, shard in zip(fitting, shards, strict=True)]
@@ -221,11 +224,9 @@ class ShardBatches:
         )
 
     def _layouts(self, which: int, clips: Sequence[int]) -> Int[Tensor, "clips time things digits"]:
-        """HIDDEN where nobody has told them."""
         shard = self.shards[which]
-        untold = self.network.untold(len(clips), shard.codes.shape[1])
         if shard.layouts is None or not self.network.slots:
-            return untold
+            return self.network.untold(len(clips), shard.codes.shape[1])
         return torch.from_numpy(shard.layouts[clips].astype(np.int64))
 
     def _window(self, which: int, number: int) -> list[list[tuple[int, str]]]:

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from kinetoken.data.toybox import render, sample_scene
+from kinetoken.data.toybox import Motion, Scene, Speed, render, sample_scene
 from kinetoken.tokenizer.losses import ClipBatch
 
 VALIDATION_SEEDS = 2**40  # scenes from here on are never trained on
-_MOST_SCENES = 4096  # of a step: far more than any batch holds
+_MOST_SCENES = 4096  # of a step: far more than any batch holds, twice
+UNREST = {Speed.SLOW: 0.0, Speed.USUAL: 0.5, Speed.QUICK: 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +29,12 @@ class ClipShape:
 class ToyboxClips:
     """Endless batches: every step has one shape, in turn, and scenes that no other step has. A batch of windows has as
     many more clips as keep the number of pixels, two from each scene. actors: how many objects the scenes have, in
-    turn; as they come if empty."""
+    turn; as they come if empty. tries: scenes drawn for each one that is taken: the one in which most moves."""
 
     batch_clips: int
     shapes: tuple[ClipShape, ...]
     actors: tuple[int, ...] = ()
+    tries: int = 1
     seed: int = 0
     fps: float = 8.0
 
@@ -51,9 +53,15 @@ class ToyboxClips:
         return ClipBatch(frames=torch.from_numpy(np.stack(clips)))
 
     def _windows(self, seed: int, shape: ClipShape, count: int) -> list[UInt8[np.ndarray, "frames height width 3"]]:
-        scene = sample_scene(seed, actors=self.actors[seed % len(self.actors)] if self.actors else None)
+        actors = self.actors[seed % len(self.actors)] if self.actors else None
+        scene = max((sample_scene(seed + k * _MOST_SCENES // 2, actors=actors) for k in range(self.tries)), key=_unrest)
         frames = render(scene, frames=shape.frames, width=shape.width, height=shape.height, fps=self.fps).frames
         return [frames] if shape.crop is None else liveliest(frames, shape.crop, count, np.random.default_rng(seed))
+
+
+def _unrest(scene: Scene) -> float:
+    """How much a scene asks of whoever draws the frames between two that are known: the mean of what its actors do."""
+    return sum((actor.motion == Motion.ORBITS) + UNREST[actor.speed] for actor in scene.actors) / len(scene.actors)
 
 
 def liveliest(

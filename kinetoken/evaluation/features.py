@@ -13,7 +13,7 @@ import torch
 from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, interpolate
+from torch.nn.functional import adaptive_avg_pool2d, interpolate, normalize
 
 from kinetoken.clip import Clip
 
@@ -24,11 +24,19 @@ SIDE: Final = 128
 MEAN, DEVIATION = 127.0, 128.0
 """Levels of 255, by which the lite networks are trained, unlike their larger siblings; the statistics of the first
 normalisation agree."""
+STAGES: Final = (0, 2, 4, 10)
+"""Blocks after which a picture is compared with another: at a half, a quarter, an eighth, a sixteenth of its size."""
 PROJECTED: Final = 16
 """Features of a change. Few, so that a few hundred changes tell their covariance."""
 NAME: Final = (
     f"efficientnet-lite0 (ImageNet) of {MOMENTS} evenly spaced frames at {SIDE}x{SIDE}, bicubic; "
     f"changes: 2x2 places, projected to {PROJECTED} (seed 0)"
+)
+
+
+DISTANCE: Final = (
+    f"perceptual: efficientnet-lite0 (ImageNet) after blocks {', '.join(map(str, STAGES))} of {MOMENTS} evenly spaced "
+    f"frames at {SIDE}x{SIDE}, bicubic; no LPIPS: not weighted by what people say"
 )
 
 
@@ -67,11 +75,29 @@ class Extractor:
 
     @torch.inference_mode()
     def __call__(self, clip: Clip) -> Seen:
+        maps = self._network.extract_features(self._moments(clip)).cpu()
+        return Seen(frames=reduce(maps, "moments c h w -> moments c", "mean").numpy(), changes=self._changes(maps))
+
+    @torch.inference_mode()
+    def distance(self, source: Clip, rebuilt: Clip) -> float:
+        """How unlike two clips of one shape look, at least 0 (equal) and at most 4: the mean over moments, places and
+        STAGES of the squared distance between features of unit length (LPIPS, Zhang et al. 2018, without its learned
+        weights)."""
+        stages: list[Tensor] = []
+        hooks = [self._network._blocks[k].register_forward_hook(lambda _, __, out: stages.append(out)) for k in STAGES]
+        try:
+            self._network.extract_features(torch.cat((self._moments(source), self._moments(rebuilt))))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        pairs = [normalize(stage, dim=1).chunk(2) for stage in stages]
+        return float(np.mean([float((one - other).square().sum(1).mean()) for one, other in pairs]))
+
+    def _moments(self, clip: Clip) -> Float[Tensor, "moments 3 side side"]:
         moments = np.linspace(0, len(clip) - 1, min(MOMENTS, len(clip))).round().astype(int)
         pixels = rearrange(torch.from_numpy(clip.frames[moments]), "moments h w c -> moments c h w")
         sized = interpolate(pixels.to(self._device, torch.float32), (SIDE, SIDE), mode="bicubic", antialias=True)
-        maps = self._network.extract_features((sized.clamp(0, 255) - MEAN) / DEVIATION).cpu()
-        return Seen(frames=reduce(maps, "moments c h w -> moments c", "mean").numpy(), changes=self._changes(maps))
+        return (sized.clamp(0, 255) - MEAN) / DEVIATION
 
     def _changes(self, maps: Float[Tensor, "moments 1280 rows columns"]) -> Float[np.ndarray, "steps 16"]:
         """Differences between moments, of features that still know where they are: means over the whole picture would

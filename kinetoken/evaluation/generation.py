@@ -17,6 +17,7 @@ from kinetoken.clip import Clip
 from kinetoken.data.tar_shards import TarShards, check_apart
 from kinetoken.data.toybox import GRAVITY, Caption, Motion, Scene, captions, render, sample_scene
 from kinetoken.evaluation.captions import caption_verdict
+from kinetoken.evaluation.features import Extractor
 from kinetoken.evaluation.judge import fit_gravity, judge
 from kinetoken.evaluation.reconstruction import flicker, psnr, ssim
 from kinetoken.generator import Generator
@@ -94,16 +95,23 @@ def captioning(generator: Generator, *, count: int, first_seed: int = FIRST_SEED
         yield Record(seed=first_seed + number, text=text, verdict=caption_verdict(text, scene), clip=clip)
 
 
-def reconstruction(tokenizer: VideoTokenizer, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
+def reconstruction(
+    tokenizer: VideoTokenizer, *, count: int, extractor: Extractor | None = None, first_seed: int = FIRST_SEED
+) -> Iterator[Record]:
     """PSNR, and the measures of `rebuilt`, of held-out clips of 17 frames of 64 x 64, as scenes come: one to three
     objects."""
     for number in range(count):
         clip = render(sample_scene(first_seed + number, split="held-out"))
-        yield rebuilt(tokenizer, clip, seed=first_seed + number)
+        yield rebuilt(tokenizer, clip, seed=first_seed + number, extractor=extractor)
 
 
 def reconstruction_of(
-    tokenizer: VideoTokenizer, shards: TarShards, *, count: int, trained_on: Sequence[Path] = ()
+    tokenizer: VideoTokenizer,
+    shards: TarShards,
+    *,
+    count: int,
+    extractor: Extractor | None = None,
+    trained_on: Sequence[Path] = (),
 ) -> Iterator[Record]:
     """Likewise of prepared clips, as they are: `count` of them, evenly spread, or all if there are fewer.
 
@@ -113,17 +121,22 @@ def reconstruction_of(
     check_apart(shards.folder, trained_on)
     for number in np.unique(np.linspace(0, len(shards) - 1, count).round().astype(int)).tolist():
         stored = shards[number]
-        yield rebuilt(tokenizer, stored.clip, seed=number, text=stored.source)
+        yield rebuilt(tokenizer, stored.clip, seed=number, text=stored.source, extractor=extractor)
 
 
-def rebuilt(tokenizer: VideoTokenizer, clip: Clip, *, seed: int, text: str = "") -> Record:
-    """figure: PSNR in dB. measures: SSIM; flicker, in levels of 255; bits per pixel."""
+def rebuilt(
+    tokenizer: VideoTokenizer, clip: Clip, *, seed: int, text: str = "", extractor: Extractor | None = None
+) -> Record:
+    """figure: PSNR in dB. measures: SSIM; flicker, in levels of 255; bits per pixel; and with an extractor its
+    perceptual distance."""
     made = _through(tokenizer, clip)
     measures = {
         "ssim": ssim(clip, made),
         "flicker": flicker(clip, made),
         "bits_per_pixel": tokenizer.bits_per_pixel(*clip.frames.shape[:3]),
     }
+    if extractor is not None:
+        measures["perceptual"] = extractor.distance(clip, made)
     return Record(seed=seed, text=text, verdict={}, figure=psnr(clip, made), clip=made, measures=measures)
 
 

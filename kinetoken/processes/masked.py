@@ -6,7 +6,6 @@ Masked (absorbing) discrete diffusion as in MaskGIT (Chang et al. 2022), MAGVIT 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import cos, pi
 from typing import NamedTuple
 
 import numpy as np
@@ -15,58 +14,14 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from kinetoken.canvas import NO_LAYOUT, Canvas
+from kinetoken.canvas import Canvas
 from kinetoken.grid import GridShape
 from kinetoken.layout import HIDDEN, beside
 from kinetoken.processes.cross_entropy import linear_cross_entropy
+from kinetoken.processes.masking import FEWEST, CanvasBatch, MaskingConfig, to_be_written, training_canvas
 from kinetoken.processes.orders import Order, halton_ranks, layer_ranks, outwards, random_ranks
 from kinetoken.transformer import Transformer
 from kinetoken.vocabulary import Vocabulary
-
-
-def cosine_schedule(progress: float) -> float:
-    """The share of places filled at `progress` in [0, 1]: slow at first, while little is known (MaskGIT, 3.3)."""
-    return 1 - cos(pi / 2 * progress)
-
-
-# Training
-
-EARLY, EARLIEST = 0.4, 0.25
-"""How often more than the schedule's share of canvases is nearly empty: of a progress below EARLIEST, which is at most
-a thirteenth of the codes. There only the words say what will be seen; where more of an object is known, its codes give
-it away, and nothing is learned of the words."""
-
-SCATTERED = 0.3
-"""How many canvases have some cells of all layers known, as an order that does not go by layers leaves them."""
-
-TOLD, IN_PART = 0.6, 0.75
-"""How many layouts are known, where there is a grid to paint; and how many of the others up to some thing, as they are
-while they are written. Of the rest nothing is."""
-
-FEWEST = 0.05
-"""A canvas with a smaller share of its codes hidden counts for less: a step must not be about a few codes alone."""
-
-
-class CanvasBatch(NamedTuple):
-    """Complete canvases of one shape; a seed for each, from which everything random about it follows; and whether it is
-    there to learn captioning. Rows of text to be written must not betray how long the text is. Things of a layout that
-    nobody has told are HIDDEN, and nothing is learned of them."""
-
-    text: Int[Tensor, "batch words"]
-    grid: Int[Tensor, "batch time rows columns"]
-    seeds: Int[Tensor, " batch"]
-    captioning: Bool[Tensor, " batch"]
-    layout: Int[Tensor, "told layers things digits"] = NO_LAYOUT
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskingConfig:
-    """unconditional: how often the text is wholly hidden, where the canvas is not there for captioning; else all of the
-    text is known."""
-
-    unconditional: float = 0.12
-    text_weight: float = 24.0  # of a word's cross-entropy against a code's: a text has some twenty, a grid a thousand
-    layout_weight: float = 8.0  # of a thing's, likewise
 
 
 class MaskedObjective(nn.Module):
@@ -83,7 +38,7 @@ class MaskedObjective(nn.Module):
         words, things, cells = self.network(*canvas.masked, loop=canvas.loop)
         hidden_text, hidden_grid = ~canvas.text_known, ~canvas.grid_known
         told = canvas.layout[..., 0] != HIDDEN
-        hidden_things = told & ~canvas.layout_known
+        hidden_things = to_be_written(canvas)
         grid_loss = thing_loss = cells.new_zeros(())
         shares = hidden_grid.float()
         if hidden_grid.any():
@@ -92,11 +47,13 @@ class MaskedObjective(nn.Module):
             grid_loss = linear_cross_entropy(*self.network.grid_head(cells[hidden_grid]), answers, shares)
         text_logits = self.network.text_logits(words[hidden_text]).float()
         text_loss = F.cross_entropy(text_logits, canvas.text[hidden_text], reduction="sum")
+        thing_shares = hidden_things.float()
         if hidden_things.any():
             near = beside(canvas.masked[2], canvas.loop)[hidden_things]
-            thing_loss = self.network.things_out.cross_entropy(
-                things[hidden_things], near, canvas.layout[hidden_things]
-            )
+            nats = self.network.things_out.cross_entropy(things[hidden_things], near, canvas.layout[hidden_things])
+            weight = told.sum((1, 2)) / hidden_things.sum((1, 2)).clamp_min(1)
+            thing_shares = weight[:, None, None].expand_as(told)[hidden_things]
+            thing_loss = (nats * thing_shares).sum()
         # Divided by what the batch holds, not by what is hidden, so that a share of a batch on each of several machines
         # gives the gradient of the whole.
         weighted = self.masking.text_weight * text_loss + self.masking.layout_weight * thing_loss
@@ -104,109 +61,11 @@ class MaskedObjective(nn.Module):
         return loss, {
             "code_loss": grid_loss.detach() / shares.sum().clamp_min(1),
             "word_loss": text_loss.detach() / hidden_text.sum().clamp_min(1),
-            "thing_loss": thing_loss.detach() / hidden_things.sum().clamp_min(1),
+            "thing_loss": thing_loss.detach() / thing_shares.sum().clamp_min(1),
         }
 
     def adamw_parameters(self) -> list[Tensor]:
         return self.network.adamw_parameters()
-
-
-def training_canvas(batch: CanvasBatch, masking: MaskingConfig) -> Canvas:
-    """Hide a part of each canvas, by its own seed."""
-    shape = GridShape(time=batch.grid.shape[1], rows=batch.grid.shape[2], columns=batch.grid.shape[3])
-    slots = batch.layout.shape[2]
-    known = [
-        _known_places(np.random.default_rng(int(seed)), batch.text.shape[1], shape, slots, masking, bool(captioning))
-        for seed, captioning in zip(batch.seeds, batch.captioning, strict=True)
-    ]
-    text, layout, grid = (torch.from_numpy(np.stack(part)).to(batch.grid.device) for part in zip(*known, strict=True))
-    canvas = Canvas(text=batch.text, grid=batch.grid, text_known=text, grid_known=grid)
-    if not slots:
-        return canvas
-    return replace(canvas, layout=batch.layout, layout_known=layout & (batch.layout[..., 0] != HIDDEN))
-
-
-class _Known(NamedTuple):
-    text: Bool[np.ndarray, " words"]
-    layout: Bool[np.ndarray, "time things"]
-    grid: Bool[np.ndarray, "time rows columns"]
-
-
-def _known_places(
-    rng: np.random.Generator, words: int, shape: GridShape, things: int, masking: MaskingConfig, captioning: bool
-) -> _Known:
-    """What is known of one training canvas."""
-    if captioning:
-        text = _known_words(rng, words)
-        grid = np.ones(shape.sizes, dtype=bool) if rng.random() < 0.7 else _known_cells(rng, shape)
-        return _Known(text, _known_things(rng, shape, things), grid)
-    untold = rng.random() < masking.unconditional
-    grid = _known_cells(rng, shape)
-    layout = np.zeros((shape.time, things), dtype=bool) if untold else _known_things(rng, shape, things)
-    return _Known(np.full(words, not untold), layout, grid)
-
-
-def _known_things(rng: np.random.Generator, shape: GridShape, things: int) -> Bool[np.ndarray, "time things"]:
-    """All of a layout, or some layers and the first things of another, which is how layouts are written, or nothing."""
-    ranks = np.argsort(_layers_in_turn(rng, shape.time))[:, None] * things + np.arange(things)
-    if shape.cells and rng.random() < TOLD:
-        return ranks >= 0
-    return ranks < (rng.integers(max(ranks.size, 1)) if rng.random() < IN_PART else 0)
-
-
-def _known_words(rng: np.random.Generator, words: int) -> Bool[np.ndarray, " words"]:
-    """Half the time the beginning of the text, which is how captions are written; else words here and there."""
-    hidden = int(rng.integers(words))  # this one at least
-    if rng.random() < 0.5:
-        return np.arange(words) < hidden
-    return (rng.random(words) < rng.random()) & (np.arange(words) != hidden)
-
-
-def _known_cells(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray, "time rows columns"]:
-    """Cells as a sampler leaves them: some layers whole and one in part, or (SCATTERED) some of all. In three of ten,
-    also whole frames known, a whole tube known, or a whole tube unknown. One place at least stays hidden."""
-    if not shape.cells:
-        return np.zeros(shape.sizes, dtype=bool)
-    progress = (EARLIEST if rng.random() < EARLY else 1.0) * rng.random()
-    if rng.random() < SCATTERED:
-        ranks = (halton_ranks if rng.random() < 0.75 else random_ranks)(shape, rng)
-        known = ranks < int(cosine_schedule(progress) * shape.cells)
-    else:
-        layers = _layers_in_turn(rng, shape.time)
-        ranks = layer_ranks(shape, rng, layers)
-        whole = shape.time - 1 if rng.random() < 0.7 else int(rng.integers(shape.time))
-        known = ranks < int((whole + cosine_schedule(progress)) * shape.cells / shape.time)
-    draw = rng.random()
-    if draw < 0.10:
-        known |= (rng.random(shape.time) < rng.random())[:, None, None]
-    elif draw < 0.20:
-        known |= _tube(rng, shape)
-    elif draw < 0.30:
-        known = (known | (rng.random() < 0.5)) & ~_tube(rng, shape)
-    known &= ranks < shape.cells - 1
-    return known
-
-
-def _layers_in_turn(rng: np.random.Generator, time: int) -> list[int]:
-    """The order in which layers are filled: from the first one on, backwards, or from those that are known already."""
-    draw = rng.random()
-    if draw < 0.7:
-        return list(range(time))
-    return list(range(time))[::-1] if draw < 0.8 else outwards(rng.random(time) < 0.4)
-
-
-def _tube(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray, "time rows columns"]:
-    """A rectangle of rows and columns through all of time (Lumos-1 masks so, since a cell is easily guessed from the
-    same place a moment before)."""
-    tube = np.zeros(shape.sizes, dtype=bool)
-    (top, bottom), (left, right) = (
-        sorted(int(i) for i in rng.integers(0, size + 1, 2)) for size in (shape.rows, shape.columns)
-    )
-    tube[:, top:bottom, left:right] = True
-    return tube
-
-
-# Sampling
 
 
 @dataclass(frozen=True, kw_only=True)

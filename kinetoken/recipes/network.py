@@ -6,7 +6,7 @@ kinetoken train network --recipe small --tokenizer runs/tokenizer --run runs/net
 from dataclasses import dataclass, field, replace
 
 from kinetoken.data.toybox_clips import ClipShape
-from kinetoken.processes.masked import MaskingConfig
+from kinetoken.processes.masking import MaskingConfig
 from kinetoken.training.loop import TrainingConfig
 
 
@@ -73,7 +73,7 @@ def debug() -> NetworkRecipe:
 TOYBOX = (
     ClipShare(shape=ClipShape(frames=17), clips=14_000, turns=4, actors=1),
     ClipShare(shape=ClipShape(frames=17), clips=6_000, turns=3),
-    ClipShare(shape=ClipShape(frames=1), clips=30_000, turns=4, actors=1),
+    ClipShare(shape=ClipShape(frames=1), clips=30_000, turns=2, actors=1),
     ClipShare(shape=ClipShape(frames=33), clips=300, turns=1),
     ClipShare(shape=ClipShape(frames=17, height=64, width=96), clips=300, turns=1),
     ClipShare(shape=ClipShape(frames=17, height=96, width=64), clips=300, turns=1),
@@ -107,19 +107,19 @@ def small() -> NetworkRecipe:
     return NetworkRecipe(
         data=TOYBOX,
         excerpts=(
-            Excerpt(layers=1, turns=4),
-            Excerpt(layers=1, turns=2, share=1),
-            Excerpt(layers=1, side=8, turns=3, silent=True),
+            Excerpt(layers=1, turns=1),
+            Excerpt(layers=1, turns=1, share=1),
+            Excerpt(layers=1, side=8, turns=2, silent=True),
             Excerpt(layers=2, turns=3),
             Excerpt(layers=2, turns=1, share=1),
             Excerpt(layers=3, turns=1),
             Excerpt(layers=4, turns=1, share=1),
             Excerpt(layers=2, side=8, turns=2, silent=True),
-            Excerpt(layers=5, side=8, turns=2, silent=True),
-            Excerpt(layers=5, side=8, turns=2, share=1, silent=True),
+            Excerpt(layers=5, side=8, turns=5, silent=True),
+            Excerpt(layers=5, side=8, turns=3, share=1, silent=True),
         ),
         plans=100_000,
-        plan_turns=24,
+        plan_turns=14,
         batch_clips=16,
         training=TrainingConfig(
             total_steps=4000,

@@ -31,6 +31,7 @@ class TokenizerRecipe:
     batch_clips: int = 8
     shapes: tuple[ClipShape, ...] = SHORT_CLIPS
     actors: tuple[int, ...] = (3, 2, 1, 2)  # crowded scenes: background is learned soon, and teaches nothing after that
+    tries: int = 3  # likewise, of what hardly moves
     square_weight: float = 8.0
     variation_weight: float = 0.05
 

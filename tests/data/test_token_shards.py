@@ -142,3 +142,13 @@ def test_windows_without_words_and_layouts_without_pictures(tmp_path: Path) -> N
 
     untold = ShardBatches([whole], turns=[0], codec=CODEC, network=NETWORK, batch_clips=2, window=2).batch(0)
     assert not untold.layout.numel()
+
+
+def test_tokens_that_say_nothing_of_layouts_are_refused(tmp_path: Path) -> None:
+    """As those that an older version made."""
+    shard, learns = _shard(tmp_path, 4, 2), replace(NETWORK, looks=(2, 2), things=3)
+    for written in (None, np.zeros((4, 2, 2, 7), np.int16)):
+        if written is not None:
+            np.save(tmp_path / "layouts.npy", written)
+        with pytest.raises(ValueError, match="tokenize anew"):
+            ShardBatches([replace(shard)], turns=[0], codec=CODEC, network=learns, batch_clips=4)

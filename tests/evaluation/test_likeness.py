@@ -15,6 +15,7 @@ from kinetoken.data.clip_reading import PrepareConfig
 from kinetoken.data.clips_on_disk import prepare
 from kinetoken.data.sources import DataSet
 from kinetoken.data.tar_shards import TarShards
+from kinetoken.data.toybox import render, sample_scene
 from kinetoken.evaluation.distances import frechet
 from kinetoken.evaluation.features import Extractor
 from kinetoken.evaluation.likeness import Training, generated, held_out, prompts, remembered, see, stretches
@@ -48,6 +49,19 @@ class Copier(Generator):
     def generate(self, prompt: str, *, seed: int | None = None, **options: Any) -> Clip:
         assert seed is not None
         return self.clips[seed]
+
+
+def test_what_looks_alike_is_near(extractor: Extractor) -> None:
+    """Equal clips are; a blur is farther than a shift of all levels, which PSNR says is as bad."""
+    clip = render(sample_scene(3))
+    levels = clip.frames.astype(np.int16)
+    assert extractor.distance(clip, clip) == 0
+    blurred = sum(np.roll(levels, (y, x), (1, 2)) for y in (-1, 0, 1) for x in (-1, 0, 1)) // 9
+    error = np.square(blurred - levels).mean() ** 0.5
+    shifted = levels + round(error)
+    soft, lighter = (Clip(frames=some.clip(0, 255).astype(np.uint8), fps=8.0) for some in (blurred, shifted))
+    assert 0 < extractor.distance(clip, lighter) < extractor.distance(clip, soft) < 4
+    assert extractor.distance(clip, soft) == pytest.approx(extractor.distance(soft, clip), rel=1e-4)
 
 
 def test_changes_tell_the_order_of_frames(extractor: Extractor) -> None:

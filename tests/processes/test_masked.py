@@ -10,20 +10,19 @@ from hypothesis import strategies as st
 from kinetoken.grid import GridShape
 from kinetoken.processes.masked import (
     FEWEST,
-    CanvasBatch,
     MaskedObjective,
-    MaskingConfig,
     SamplingConfig,
     _targets,
     _targets_by_layer,
     fill_grid,
     fill_text,
-    training_canvas,
 )
+from kinetoken.processes.masking import CanvasBatch, MaskingConfig, training_canvas
 from kinetoken.processes.orders import halton_ranks, outwards
 from kinetoken.tasks import captioning, text_to_video
 from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
+from tests.conftest import noisy
 
 CONFIG = TransformerConfig(text_codes=300, visual_codes=50, depth=2, words=12)
 SHAPE = GridShape(time=3, rows=8, columns=8)
@@ -32,11 +31,7 @@ ROW = [10, 11, 12, Vocabulary.END]
 
 @pytest.fixture(scope="module")
 def network() -> Transformer:
-    torch.manual_seed(0)
-    network = Transformer(CONFIG).eval()
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    return network
+    return noisy(CONFIG)
 
 
 def _batch(count: int = 64) -> CanvasBatch:

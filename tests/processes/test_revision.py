@@ -11,6 +11,7 @@ from kinetoken.processes.masked import SamplingConfig, _least_likely, fill_grid
 from kinetoken.tasks import text_to_video
 from kinetoken.transformer import Features, Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
+from tests.conftest import noisy
 
 CONFIG = TransformerConfig(text_codes=300, visual_codes=50, depth=2, words=12)
 SHAPE = GridShape(time=3, rows=8, columns=8)
@@ -19,11 +20,7 @@ EMPTY = text_to_video([10, 11, Vocabulary.END], SHAPE)
 
 @pytest.fixture(scope="module")
 def network() -> Transformer:
-    torch.manual_seed(0)
-    network = Transformer(CONFIG).eval()
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    return network
+    return noisy(CONFIG)
 
 
 @pytest.mark.parametrize("order", ["halton", "random", "confidence"])
