@@ -1,4 +1,4 @@
-"""Things: the transformer's modules that read, show and write a layout (layout.py)."""
+"""Things: the transformer's modules that read, show and write a layout (layout.py), and tell it what the words say."""
 
 from math import pi
 from typing import Final
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from kinetoken.layout import ANGLES, EIGHTHS, GUESSES, beside, centres, digits, going_on
+from kinetoken.vocabulary import Vocabulary
 
 PLACE_WAVES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # cells
 FINE_WAVES: Final = tuple(2.0 ** (k / 2) for k in range(-4, 14))  # cells: the shortest tell neighbours apart
@@ -70,6 +71,28 @@ class ThingsIn(nn.Module):
         time, around = here.shape[1], F.pad(here, (0, 0, 0, 0, NEAR[-1], NEAR[-1]))
         near = [here.roll(-k, dims=1) if loop else around[:, NEAR[-1] + k :][:, :time] for k in NEAR]
         return here + self.near(torch.cat(near, dim=-1))
+
+
+class Gist(nn.Module):
+    """What a text says, whoever is meant: the mean over its words of what they say by threes. Every thing is told, on
+    its way into the transformer and on its way out.
+
+    Which of two things moves left is for attention to find out. That somebody does, attention had not found after
+    thousands of steps, so rarely is a thing's next place in question (docs/journal.md).
+    """
+
+    def __init__(self, word_width: int, width: int) -> None:
+        super().__init__()
+        self.by_threes = nn.Conv1d(word_width, width, kernel_size=3, padding=1)
+
+    def forward(
+        self, text: Int[Tensor, "batch words"], words: Float[Tensor, "batch words word_width"]
+    ) -> Float[Tensor, "batch width"]:
+        if not text.shape[1]:
+            return words.new_zeros(len(text), self.by_threes.out_channels)
+        said = (text != Vocabulary.PAD)[..., None]
+        features = F.silu(self.by_threes((words * said).mT)).mT * said
+        return features.sum(1) / said.sum(1).clamp_min(1)
 
 
 class ThingsOnGrid(nn.Module):

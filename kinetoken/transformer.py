@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from kinetoken.grid import GridShape
 from kinetoken.layout import HIDDEN, digits
 from kinetoken.norm import RMSNorm
-from kinetoken.things import ThingsIn, ThingsOnGrid, ThingsOut
+from kinetoken.things import Gist, ThingsIn, ThingsOnGrid, ThingsOut
 from kinetoken.vocabulary import Vocabulary
 
 
@@ -278,28 +278,6 @@ def _digits(levels: tuple[int, ...], codes: int) -> Int[Tensor, "codes axes"]:
         rows.append(first + code % level)
         code, first = code // level, first + level
     return torch.stack(rows, dim=1) if rows else torch.zeros(codes, 0, dtype=torch.int64)
-
-
-class Gist(nn.Module):
-    """What a text says, whoever is meant: the mean over its words of what they say by threes. Every thing is told, on
-    its way into the transformer and on its way out.
-
-    Which of two things moves left is for attention to find out. That somebody does, attention had not found after
-    thousands of steps, so rarely is a thing's next place in question (docs/journal.md).
-    """
-
-    def __init__(self, word_width: int, width: int) -> None:
-        super().__init__()
-        self.by_threes = nn.Conv1d(word_width, width, kernel_size=3, padding=1)
-
-    def forward(
-        self, text: Int[Tensor, "batch words"], words: Float[Tensor, "batch words word_width"]
-    ) -> Float[Tensor, "batch width"]:
-        if not text.shape[1]:
-            return words.new_zeros(len(text), self.by_threes.out_channels)
-        said = (text != Vocabulary.PAD)[..., None]
-        features = F.silu(self.by_threes((words * said).mT)).mT * said
-        return features.sum(1) / said.sum(1).clamp_min(1)
 
 
 class NearBlock(nn.Module):

@@ -9,9 +9,7 @@ import torch.nn.functional as F
 
 from kinetoken.canvas import Canvas
 from kinetoken.data.token_shards import seen_from
-from kinetoken.data.toybox import render, sample_scene
-from kinetoken.data.toybox_layout import LOOKS, THINGS, VIEW, layout
-from kinetoken.data.toybox_scene import (
+from kinetoken.data.toybox import (
     Actor,
     Background,
     BackgroundColour,
@@ -21,7 +19,10 @@ from kinetoken.data.toybox_scene import (
     Scene,
     Shape,
     Speed,
+    render,
+    sample_scene,
 )
+from kinetoken.data.toybox_layout import LOOKS, THINGS, VIEW, layout
 from kinetoken.grid import CellSize, GridShape
 from kinetoken.layout import ANGLES, EIGHTHS, GUESSES, HIDDEN, MARGIN, PLACES, SIZES, beside, centres, digits, going_on
 from kinetoken.processes.masked import MaskedObjective, SamplingConfig, fill_grid, fill_text, with_layout
