@@ -1,14 +1,17 @@
 """Layout: what is where in every layer of time, in numbers, beside the words and before the picture.
 
-A thing is a row of digits: whether it is there, the digits of its looks (as whoever made the data counts them), then x,
-y, size and angle. x and y are its centre's, in eighths of a cell, 0 being MARGIN before the grid's corner; size is its
-radius in eighths of a cell, angle in ANGLES to the turn, anticlockwise. A thing that is not there is all zeros, one of
-which nobody has said anything is all HIDDEN.
+A thing is a row of digits: whether it is there and when in the layer's time it is to be seen, the digits of its looks
+(as whoever made the data counts them), x, y, size and angle, and how x, y and angle were half-way from the layer before.
+x and y are its centre's at the end of the layer's time, in eighths of a cell, 0 being MARGIN before the grid's corner;
+size is its radius in eighths of a cell, angle in ANGLES to the turn, anticlockwise. Half-way, x and y count from WAY less
+than they become, angle from what it becomes. A thing that is not there is all zeros, one of which nobody has said
+anything is all HIDDEN.
 
 Places as words of a language are Pix2Seq's (Chen et al. 2022), places as what a picture is made from are GLIGEN's (Li
 et al. 2023). Here one network does both: it writes a layout, then paints what it wrote.
 """
 
+from math import cos, pi, sin
 from typing import Final
 
 import torch
@@ -20,22 +23,32 @@ MARGIN: Final = 64  # eighths that a centre may lie outside of the grid
 PLACES: Final = 320  # so that grids of 24 cells can be told, with a margin on either side
 SIZES: Final = 128
 ANGLES: Final = 24
+WAY: Final = 64  # eighths that a centre may move in half of a layer's time
+QUARTERS: Final = 4  # of a layer's time: a thing that is there is 1 more than the sum of 2^k for each in which it is seen
+X, Y, SIZE, ANGLE, WAY_X, WAY_Y, WAY_ANGLE = range(-7, 0)  # of a thing's digits
 HIDDEN: Final = -1
 REACH: Final = 3  # layers from which a thing is foretold
 TURNS: Final = (2.0, 2**0.5, 0.0, -2.0)
 """Twice the cosine of how far a thing may go about a centre from layer to layer: not at all, which is a fall or a
 bounce, an eighth of a turn, a quarter, half of one."""
-GUESSES: Final = 2 + len(TURNS)
+BENDS: Final = (1, -1, 2, -2, 4)
+"""Eighths of a turn by which a step may differ from the one before it, anticlockwise."""
+GUESSES: Final = 2 + len(BENDS) + len(TURNS)
 
 
 def digits(looks: tuple[int, ...]) -> tuple[int, ...]:
     """Radices of a thing's digits."""
-    return (2, *looks, PLACES, PLACES, SIZES, ANGLES)
+    return (1 + 2**QUARTERS, *looks, PLACES, PLACES, SIZES, ANGLES, 2 * WAY + 1, 2 * WAY + 1, ANGLES)
 
 
 def centres(things: Int[Tensor, "*things digits"]) -> Float[Tensor, "*things 2"]:
     """(x, y) in cells from the grid's corner."""
-    return (things[..., -4:-2].float() - (MARGIN - 0.5)) / EIGHTHS
+    return (things[..., X:SIZE].float() - (MARGIN - 0.5)) / EIGHTHS
+
+
+def ways(things: Int[Tensor, "*things digits"]) -> Float[Tensor, "*things 2"]:
+    """(x, y), in cells, from where things were half-way to where they are at the end."""
+    return (WAY - things[..., WAY_X:WAY_ANGLE].float()) / EIGHTHS
 
 
 def beside(
@@ -62,17 +75,29 @@ def beside(
 def going_on(
     near: Int[Tensor, "things sides reach digits"], radices: tuple[int, ...]
 ) -> tuple[Int[Tensor, "things guesses digits"], Bool[Tensor, "things guesses digits"]]:
-    """What a thing would be if, seen from either side, it stayed as it is, moved on as it moves, or went on a circle or
-    under gravity: from one, two and three layers; and which of these can be told.
+    """What a thing would be if, seen from either side, it stayed as it is, moved on as it moves, bent off, or went on a
+    circle or under gravity: from one, two, two and three layers; and which of these can be told.
 
     All of the last kind are one + c (one - two) - (two - three), the recurrence of what turns by a fixed angle, c being
     twice its cosine.
     """
     one, two, three = near.unbind(2)
-    turns = [one + (c * (one - two)).round().long() - (two - three) for c in TURNS]
-    guesses = torch.stack((one, 2 * one - two, *turns), dim=2)
+    step = one - two
+    turns = [one + (c * step).round().long() - (two - three) for c in TURNS]
+    guesses = torch.stack((one, one + step, *(one + _bent(step, eighths) for eighths in BENDS), *turns), dim=2)
     told = torch.stack(((near[..., 0] != HIDDEN), *[near[..., 0] > 0] * (len(radices) - 1)), dim=-1).cumprod(2).bool()
-    told = torch.cat((told, *[told[:, :, 2:]] * (len(TURNS) - 1)), dim=2)
-    guesses[..., -1] %= ANGLES
+    counts = torch.tensor((1, 1 + len(BENDS), len(TURNS)), device=near.device)
+    told = told.repeat_interleave(counts, dim=2)
+    guesses[..., [ANGLE, WAY_ANGLE]] %= ANGLES
     highest = torch.tensor(radices, device=near.device) - 1
     return guesses.clamp_min(0).minimum(highest).flatten(1, 2), told.flatten(1, 2)
+
+
+def _bent(step: Int[Tensor, "things sides digits"], eighths: int) -> Int[Tensor, "things sides digits"]:
+    """How much more everything is if x and y change by their last step, turned, and all else stays."""
+    angle = eighths * pi / 4
+    x, y = step[..., X].float(), step[..., Y].float()  # y is downwards
+    bent = torch.zeros_like(step)
+    bent[..., X] = (cos(angle) * x + sin(angle) * y).round()
+    bent[..., Y] = (cos(angle) * y - sin(angle) * x).round()
+    return bent

@@ -8,7 +8,23 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from kinetoken.layout import ANGLES, EIGHTHS, GUESSES, beside, centres, digits, going_on
+from kinetoken.layout import (
+    ANGLE,
+    ANGLES,
+    EIGHTHS,
+    GUESSES,
+    HIDDEN,
+    QUARTERS,
+    SIZE,
+    WAY_ANGLE,
+    WAY_X,
+    X,
+    beside,
+    centres,
+    digits,
+    going_on,
+    ways,
+)
 from kinetoken.vocabulary import Vocabulary
 
 PLACE_WAVES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # cells
@@ -17,8 +33,10 @@ RADIUS_WAVES: Final = (0.5, 1.0, 2.0, 4.0, 8.0)  # radii
 LOOKS_WIDTH: Final = 32  # of a digit's vector
 PAINT_WIDTH: Final = 192
 DIGIT_WIDTH: Final = 96
-NUMBERS: Final = 4  # of a thing's digits, the last ones
+TELLING_WIDTH: Final = 128
+NUMBERS: Final = -X  # of a thing's digits, the last ones
 NEAR: Final = (-2, -1, 1, 2)  # layers
+AGAINST: Final = 2  # guesses from either side from which a number's steps are told: that it stands, that it moves on
 
 
 def waves(values: Float[Tensor, "*shape"], lengths: tuple[float, ...]) -> Float[Tensor, "*shape features"]:
@@ -37,14 +55,20 @@ class Things(nn.Module):
 
     @property
     def width(self) -> int:
-        return LOOKS_WIDTH * len(self.tables) + 2 * len(PLACE_WAVES) + 2
+        return LOOKS_WIDTH * len(self.tables) + 3 * 2 * len(PLACE_WAVES) + 2 * 2 + QUARTERS
 
     def forward(self, things: Int[Tensor, "*things digits"]) -> Float[Tensor, "*things features"]:
-        """Looks, size and angle; places are the reader's own affair."""
-        looks = things[..., 1:-4].clamp_min(0).unbind(-1)
-        size, angle = things[..., -2].float() / EIGHTHS, things[..., -1].float() * (2 * pi / ANGLES)
+        """Looks, size and angle, how they moved and turned since half-way, and when they are to be seen; places are the
+        reader's own affair."""
+        looks = things[..., 1:X].clamp_min(0).unbind(-1)
         vectors = [table(digit) for table, digit in zip(self.tables, looks, strict=True)]
-        return torch.cat((*vectors, waves(size, PLACE_WAVES), angle.sin()[..., None], angle.cos()[..., None]), dim=-1)
+        angle, turned = (things[..., [ANGLE, WAY_ANGLE]].float() * (2 * pi / ANGLES))[..., None].unbind(-2)
+        seen = (things[..., :1] - 1).clamp_min(0) >> torch.arange(QUARTERS, device=things.device) & 1
+        numbers = (
+            *(waves(things[..., SIZE].float() / EIGHTHS, PLACE_WAVES), angle.sin(), angle.cos()),
+            *(waves(ways(things), PLACE_WAVES).flatten(-2), turned.sin(), turned.cos(), seen.float()),
+        )
+        return torch.cat((*vectors, *numbers), dim=-1)
 
 
 class ThingsIn(nn.Module):
@@ -95,10 +119,33 @@ class Gist(nn.Module):
         return features.sum(1) / said.sum(1).clamp_min(1)
 
 
+class ThingsInWords(nn.Module):
+    """What every word is told of the things: of each, the mean over time of what it is and how it changes. Whoever is
+    to say how something moves need not look for it."""
+
+    def __init__(self, looks: tuple[int, ...], slots: int, width: int) -> None:
+        super().__init__()
+        self.things = Things(looks)
+        features = self.things.width + 2 * 2 * len(PLACE_WAVES) + CHANGES
+        self.enter, self.leave = nn.Linear(features, TELLING_WIDTH), nn.Linear(slots * (TELLING_WIDTH + 2), width)
+
+    def forward(
+        self, things: Int[Tensor, "batch time things digits"], loop: bool = False
+    ) -> Float[Tensor, "batch width"]:
+        """loop: the last layer precedes the first."""
+        before = beside(things, loop)[:, :, :, 0, 0]
+        where = waves(centres(things), PLACE_WAVES).flatten(-2)
+        told = F.silu(self.enter(torch.cat((self.things(things), where, _changes(things, before)), dim=-1)))
+        there, hidden = things[..., :1] > 0, things[..., :1] == HIDDEN
+        mean = (told * there).sum(1) / there.sum(1).clamp_min(1)
+        shares = torch.cat((there, hidden), dim=-1).float().mean(1)
+        return self.leave(torch.cat((mean, shares), dim=-1).flatten(1))
+
+
 class ThingsOnGrid(nn.Module):
     """What each cell is told of the things of its layer: for every thing that is there, a small network's answer to
-    where the cell lies, seen from the thing, in cells and in the thing's own radii, and to how the thing has changed
-    since the layer before; their sum.
+    where the cell lies, in cells and in the thing's own radii, seen from where the thing is, from where it was half-way
+    and from where it was a layer before, and to how it has changed; their sum.
 
     A patch's one vector could be told all of this by attention, and learns it half as fast (docs/journal.md). What has
     turned is painted by where the cell lies on it: four points of each cell, from which a shape can be told as from its
@@ -108,11 +155,11 @@ class ThingsOnGrid(nn.Module):
     def __init__(self, looks: tuple[int, ...], width: int) -> None:
         super().__init__()
         self.things = Things(looks)
-        axis = 2 * len(PLACE_WAVES) + 2 * len(RADIUS_WAVES)
+        axis = 3 * (2 * len(PLACE_WAVES) + 2 * len(RADIUS_WAVES))
         self.looks = nn.Linear(self.things.width, PAINT_WIDTH)
         self.across, self.down = (nn.Linear(axis, PAINT_WIDTH, bias=False) for _ in range(2))
         self.on = nn.Linear(4 * 2 * 2 * len(RADIUS_WAVES), PAINT_WIDTH, bias=False)
-        self.since = nn.Linear(2 + 3 * 2 * len(PLACE_WAVES) + 2, PAINT_WIDTH, bias=False)
+        self.since = nn.Linear(CHANGES, PAINT_WIDTH, bias=False)
         self.between, self.out = nn.Linear(PAINT_WIDTH, PAINT_WIDTH), nn.Linear(PAINT_WIDTH, width)
         for layer in (self.on, self.since):
             nn.init.zeros_(layer.weight)
@@ -125,19 +172,26 @@ class ThingsOnGrid(nn.Module):
         where = (things[..., 0] > 0).nonzero()
         told = things[tuple(where.T)]
         before = beside(things, loop)[:, :, :, 0, 0][tuple(where.T)]
-        radius = (told[:, -2:-1].float() / EIGHTHS).clamp_min(0.25)
+        radius = (told[:, SIZE].float() / EIGHTHS).clamp_min(0.25)[:, None, None]
+        now = centres(told)
+        then = torch.where(before[:, :1] > 0, centres(before), now)
+        seats = torch.stack((now, now - ways(told), then), dim=1)
         middles = [torch.arange(count, device=things.device) + 0.5 for count in (columns, rows)]
-        x, y = (middle - centre[:, None] for middle, centre in zip(middles, centres(told).unbind(-1), strict=True))
+        x, y = (middle - seat[:, :, None] for middle, seat in zip(middles, seats.unbind(-1), strict=True))
         across, down = (
-            linear(torch.cat((waves(away, PLACE_WAVES), waves(away / radius, RADIUS_WAVES)), dim=-1))
+            linear(_in_one(torch.cat((waves(away, PLACE_WAVES), waves(away / radius, RADIUS_WAVES)), dim=-1)))
             for linear, away in ((self.across, x), (self.down, y))
         )
         whole = self.looks(self.things(told)) + self.since(_changes(told, before))
-        on = self.on(waves(_on_the_thing(told, x / radius, y / radius), RADIUS_WAVES).flatten(3))
+        on = self.on(waves(_on_the_thing(told, (x / radius)[:, 0], (y / radius)[:, 0]), RADIUS_WAVES).flatten(3))
         features = F.silu(whole[:, None, None] + down[:, :, None] + across[:, None] + on)
         answers = self.out(F.silu(self.between(features)))
         layers = answers.new_zeros(batch * time, rows, columns, answers.shape[-1])
         return layers.index_add(0, where[:, 0] * time + where[:, 1], answers).unflatten(0, (batch, time))
+
+
+def _in_one(seen: Float[Tensor, "things seats places features"]) -> Float[Tensor, "things places all_features"]:
+    return seen.transpose(1, 2).flatten(2)
 
 
 def _on_the_thing(
@@ -145,36 +199,44 @@ def _on_the_thing(
 ) -> Float[Tensor, "things rows columns coordinates"]:
     """Four points around each cell's middle, half a cell apart, along the thing's own axes. x, y: of the middles, from
     the thing's centre, rightwards and downwards, in its radii."""
-    quarter = torch.tensor((-0.25, 0.25), device=x.device) * EIGHTHS / things[:, -2].clamp_min(2)[:, None, None]
+    quarter = torch.tensor((-0.25, 0.25), device=x.device) * EIGHTHS / things[:, SIZE].clamp_min(2)[:, None, None]
     right, up = (x[..., None] + quarter)[:, None, :, None], -(y[..., None] + quarter)[:, :, None, :, None]
-    angle = (things[:, -1].float() * (2 * pi / ANGLES))[:, None, None, None, None]
+    angle = (things[:, ANGLE].float() * (2 * pi / ANGLES))[:, None, None, None, None]
     cosine, sine = angle.cos(), angle.sin()
     return torch.stack((cosine * right + sine * up, cosine * up - sine * right), dim=-1).flatten(3)
 
 
+CHANGES: Final = 2 + 3 * 2 * len(PLACE_WAVES) + 2
+
+
 def _changes(
-    things: Int[Tensor, "things digits"], before: Int[Tensor, "things digits"]
-) -> Float[Tensor, "things features"]:
+    things: Int[Tensor, "*things digits"], before: Int[Tensor, "*things digits"]
+) -> Float[Tensor, "*things features"]:
     """Whether a thing was there in the layer before, whether it was not, and how it has moved, grown and turned."""
-    there = before[:, :1] > 0
-    moved, turned = (things - before)[:, -4:].float().tensor_split((3,), dim=-1)
+    there = before[..., :1] > 0
+    moved, turned = (things - before)[..., X:WAY_X].float().tensor_split((3,), dim=-1)
     angle = turned * (2 * pi / ANGLES)
-    numbers = torch.cat((waves(moved / EIGHTHS, PLACE_WAVES).flatten(1), angle.sin(), angle.cos()), dim=1)
-    return torch.cat((there, before[:, :1] == 0, numbers * there), dim=1)
+    numbers = torch.cat((waves(moved / EIGHTHS, PLACE_WAVES).flatten(-2), angle.sin(), angle.cos()), dim=-1)
+    return torch.cat((there, before[..., :1] == 0, numbers * there), dim=-1)
 
 
 class ThingsOut(nn.Module):
-    """The digits of a thing, one after another: each knows those before it (as the depth transformer of RQ-Transformer,
-    Lee et al. 2022, has it; here a sum). Numbers are told by their waves: what is learned of one place holds for all.
-    A thing goes on as it did, mostly: it is told what it would be if it stood, moved, turned or fell, and may trust
-    that.
+    """The digits of a thing, one after another: each knows those before it, and how far these lie from what they were
+    (as the depth transformer of RQ-Transformer, Lee et al. 2022, has it; here a sum). Numbers are told by their waves:
+    what is learned of one place holds for all. A thing goes on as it did, mostly: it is told what it would be if it
+    stood, moved, bent off, turned or fell, and may trust that.
     """
 
     def __init__(self, looks: tuple[int, ...], width: int) -> None:
         super().__init__()
         self.radices = digits(looks)
-        for place, answers in enumerate(map(_answers, self.radices, range(-len(self.radices), 0))):
+        for place, radix in enumerate(self.radices):
+            answers = _answers(radix, place - len(self.radices))
             self.register_buffer(f"answers_{place}", answers, persistent=False)
+        for number in range(-NUMBERS, 0):
+            radix = self.radices[number]
+            steps = _answers(2 * radix - 1, number, start=1 - radix)
+            self.register_buffer(f"steps_{number + NUMBERS}", steps, persistent=False)
         told = [self._answers(place).shape[1] for place in range(len(self.radices))]
         self.enter = nn.Linear(width, len(told) * DIGIT_WIDTH)
         self.before = nn.ModuleList(nn.Linear(size, DIGIT_WIDTH) for size in told)
@@ -182,8 +244,9 @@ class ThingsOut(nn.Module):
         self.out = nn.ModuleList(nn.Linear(DIGIT_WIDTH, size) for size in told)
         self.foretold = nn.ModuleList(nn.Linear(2 * GUESSES * size, DIGIT_WIDTH, bias=False) for size in told)
         self.trust = nn.ModuleList(nn.Linear(DIGIT_WIDTH, 2 * GUESSES) for _ in told)
-        self.moved = nn.ModuleList(nn.Linear(DIGIT_WIDTH, 2 * size) for size in told[-NUMBERS:])
-        for layer in (*self.foretold, *self.trust, *self.moved):
+        self.moved = nn.ModuleList(nn.Linear(DIGIT_WIDTH, 2 * AGAINST * size) for size in told[-NUMBERS:])
+        self.stepped = nn.ModuleList(nn.Linear(2 * size, DIGIT_WIDTH, bias=False) for size in told[-NUMBERS:])
+        for layer in (*self.foretold, *self.trust, *self.moved, *self.stepped):
             nn.init.zeros_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
@@ -191,6 +254,10 @@ class ThingsOut(nn.Module):
     def _answers(self, place: int) -> Float[Tensor, "radix features"]:
         answers: Tensor = getattr(self, f"answers_{place}")
         return answers
+
+    def _steps(self, number: int) -> Float[Tensor, "steps features"]:
+        steps: Tensor = getattr(self, f"steps_{number}")
+        return steps
 
     def logits(
         self,
@@ -201,33 +268,38 @@ class ThingsOut(nn.Module):
     ) -> Float[Tensor, "things radix"]:
         """Of the digit at a place, given those before it; what `things` has from that place on is not read. near: of
         the same things in the layers around (`beside`)."""
-        guesses, told = going_on(near, self.radices)
-        foretold = self._answers(place)[guesses[..., place]] * told[..., place, None]
+        guesses, told = (part.unflatten(1, (2, -1)) for part in going_on(near, self.radices))
+        foretold = (self._answers(place)[guesses[..., place]] * told[..., place, None]).flatten(1, 2)
         weight, bias = (part.unflatten(0, (-1, DIGIT_WIDTH))[place] for part in (self.enter.weight, self.enter.bias))
         feature = F.linear(words, weight, bias) + self.foretold[place](foretold.flatten(1))
         for earlier in range(place):
             feature = feature + self.before[earlier](self._answers(earlier)[things[:, earlier]])
+            if (number := earlier - len(self.radices) + NUMBERS) >= 0:
+                step = things[:, None, earlier] - guesses[:, :, 0, earlier] + self.radices[earlier] - 1
+                steps = self._steps(number)[step] * told[:, :, 0, earlier, None]
+                feature = feature + self.stepped[number](steps.flatten(1))
         feature = F.silu(self.between[place](F.silu(feature)))
         trusted = (self.trust[place](feature)[..., None] * foretold).sum(1)
         logits = F.linear(self.out[place](feature) + trusted, self._answers(place))
         number = place - len(self.radices) + NUMBERS
         if number < 0:
             return logits
-        steps = self.moved[number](feature).unflatten(1, (2, -1))
-        return logits + self._by_step(steps, guesses[:, ::GUESSES, place], told[:, ::GUESSES, place], place)
+        steps = self.moved[number](feature).unflatten(1, (2 * AGAINST, -1))
+        against, known = (part[:, :, :AGAINST, place].flatten(1) for part in (guesses, told))
+        return logits + self._by_step(steps, against, known, place)
 
     def _by_step(
         self,
-        features: Float[Tensor, "things sides features"],
-        near: Int[Tensor, "things sides"],
-        told: Bool[Tensor, "things sides"],
+        features: Float[Tensor, "things guesses features"],
+        against: Int[Tensor, "things guesses"],
+        told: Bool[Tensor, "things guesses"],
         place: int,
     ) -> Float[Tensor, "things radix"]:
-        """Logits by how far a number lies from what it is in the layer before, and in the one after: "to the right" is
-        the same step from everywhere."""
+        """Logits by how far a number lies from what it is in the layers before and after, and from what it would be if
+        it went on at the same pace: "to the right" is the same step from everywhere, and so is what gravity adds."""
         radix = self.radices[place]
-        steps = _answers(2 * radix - 1, place - len(self.radices), start=1 - radix).to(features)
-        values = torch.arange(radix, device=features.device) - near[..., None] + radix - 1
+        values = torch.arange(radix, device=features.device) - against[..., None] + radix - 1
+        steps = self._steps(place - len(self.radices) + NUMBERS)
         return (F.linear(features, steps).gather(2, values) * told[..., None]).sum(1)
 
     def cross_entropy(
@@ -253,8 +325,8 @@ class ThingsOut(nn.Module):
 def _answers(radix: int, place_from_end: int, start: int = 0) -> Float[Tensor, "radix features"]:
     """What stands for each value of a digit, from `start` on: itself for looks, waves for numbers."""
     values = torch.arange(start, start + radix).float()
-    if place_from_end == -1:
+    if place_from_end in (ANGLE, WAY_ANGLE):
         return waves(values / ANGLES, (1.0, 1 / 2, 1 / 3, 1 / 4))
-    if place_from_end >= -4:
+    if place_from_end >= X:
         return torch.cat((waves(values / EIGHTHS, FINE_WAVES), values[:, None] / radix), dim=1)
     return torch.eye(radix)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from kinetoken.grid import GridShape
 from kinetoken.layout import HIDDEN, digits
 from kinetoken.norm import RMSNorm
-from kinetoken.things import Gist, ThingsIn, ThingsOnGrid, ThingsOut
+from kinetoken.things import Gist, ThingsIn, ThingsInWords, ThingsOnGrid, ThingsOut
 from kinetoken.vocabulary import Vocabulary
 
 
@@ -154,7 +154,9 @@ class Transformer(nn.Module):
         if config.looks:
             self.gist = Gist(widths[0], config.width)
             self.gist_in, self.gist_out = (nn.Linear(config.width, config.width) for _ in range(2))
-            for layer in (self.gist_in, self.gist_out):
+            self.things_in_words = ThingsInWords(config.looks, config.things, config.width)
+            self.telling_in, self.telling_out = (nn.Linear(config.width, config.width) for _ in range(2))
+            for layer in (self.gist_in, self.gist_out, self.telling_in, self.telling_out):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
             self.things_in = ThingsIn(config.looks, config.width)
@@ -182,6 +184,8 @@ class Transformer(nn.Module):
                 layout = self.config.untold(len(grid), shape.time).to(grid.device)
             gist = self.gist(text, F.embedding(text, self.embedding.weight))
             positions.append(self.things_in(layout, loop).flatten(1, 2) + self.gist_in(gist)[:, None])
+            telling = F.silu(self.things_in_words(layout, loop))
+            positions[0] = positions[0] + self.telling_in(telling)[:, None]
             cells = cells + self.things_on_grid(layout, shape.rows, shape.columns, loop)
         near_in, near_out = (
             list(zip(blocks, linear, strict=True)) if grid.numel() else []  # convolutions refuse what is empty
@@ -203,6 +207,7 @@ class Transformer(nn.Module):
             cells = blocks(cells, loop)
         if self.config.looks:
             things = things + self.gist_out(gist)[:, None]
+            words = words + self.telling_out(telling)[:, None]
         return Features(words, things.unflatten(1, (time, -1)), cells)
 
     def _id_vectors(self) -> Float[Tensor, "ids code_width"]:

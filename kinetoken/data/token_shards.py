@@ -18,7 +18,7 @@ from jaxtyping import Int, Integer
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from kinetoken.layout import EIGHTHS, MARGIN
+from kinetoken.layout import EIGHTHS, MARGIN, SIZE, X, digits
 from kinetoken.processes.masking import CanvasBatch
 from kinetoken.transformer import TransformerConfig
 from kinetoken.vocabulary import TextCodec, Vocabulary
@@ -112,7 +112,7 @@ def seen_from(
     """The layouts of square windows: places count from their corners, and what lies farther than twice its radius from
     a window is not there."""
     seen = np.array(layouts)
-    places, radii = seen[..., -4:-2], seen[..., -2]
+    places, radii = seen[..., X:SIZE], seen[..., SIZE]
     places -= EIGHTHS * corners[:, None, None, ::-1].astype(seen.dtype)
     away = np.maximum(MARGIN - places, places - MARGIN - EIGHTHS * side).max(-1)
     out = (away > np.minimum(2 * radii, MARGIN)) & (seen[..., 0] > 0)
@@ -191,7 +191,7 @@ class ShardBatches:
             found = f"found {len(shards[0])} in {shards[0].folder}"
             raise ValueError(f"a batch has {batch_clips} clips, {found}: tokenize more, or take smaller batches")
         for shard in shards if network.slots else ():
-            if shard.layouts is None or shard.layouts.shape[2] != network.slots:
+            if shard.layouts is None or shard.layouts.shape[2:] != (network.slots, len(digits(network.looks))):
                 raise ValueError(f"{shard.folder} does not say what is where, as this network learns: tokenize anew")
         prices = [shard.price for shard in shards]
         fitting = [max(1, batch_clips * prices[0] // price) for price in prices]

@@ -1,4 +1,4 @@
-"""Scene to layout: where its actors are in the last frame of every layer of time, for a network that plans what it
+"""Scene to layout: where its actors are at the end of every layer of time and half-way to it, for a network that plans what it
 paints."""
 
 from typing import Final
@@ -6,11 +6,11 @@ from typing import Final
 import numpy as np
 from jaxtyping import Int
 
-from kinetoken.data.toybox_motion import Times, camera_path, paths
+from kinetoken.data.toybox_motion import Path, camera_path, paths
 from kinetoken.data.toybox_render import MARK_PITCH
 from kinetoken.data.toybox_scene import Colour, Scene, Shape, Texture
 from kinetoken.grid import CellSize, GridShape
-from kinetoken.layout import ANGLES, EIGHTHS, MARGIN, PLACES, SIZES, digits
+from kinetoken.layout import ANGLES, EIGHTHS, MARGIN, PLACES, QUARTERS, SIZES, WAY, digits
 
 LOOKS: Final = (len(Shape) + 1, len(Colour), len(Texture))
 THINGS: Final = 1 + 3  # the view, and as many actors as a scene may have
@@ -21,31 +21,37 @@ SHAPES, COLOURS, TEXTURES = (list(kind) for kind in (Shape, Colour, Texture))
 def layout(
     scene: Scene, cell: CellSize, *, frames: int = 17, width: int = 64, height: int = 64, fps: float = 8.0
 ) -> Int[np.ndarray, "time things digits"]:
-    """Things are the view, then actors, in the order in which they are painted, seen by the camera. What is not to be
-    seen at that moment, as one that blinks, is not there; nor is the view, if the ground has no marks to see it by. Its
-    place is where the camera began, its radius the marks' distance from each other."""
+    """Things are the view, then actors, in the order in which they are painted, seen by the camera. One that blinks is
+    there when it is not to be seen, too. The view is there if the ground has marks to see it by. Its place is where the
+    camera began, its radius the marks' distance from each other."""
     layers = GridShape.of_clip(frames, height, width, cell).time
-    times, short = np.arange(layers) * cell.frames / fps, min(width, height)
-    view = camera_path(scene.camera, times)
+    ends = np.arange(layers)
+    quarters = ends[:, None] + (np.arange(QUARTERS) + 1) / QUARTERS - 1  # of every layer's time
+    times = quarters.clip(0).ravel() * cell.frames / fps
+    view, short = camera_path(scene.camera, times), min(width, height)
     told = np.zeros((layers, THINGS, len(digits(LOOKS))), np.int64)
     trajectories = paths(scene, times, view_width=width / short, view_height=height / short)
     scale = view.zoom * short
 
-    def numbers(x: Times, y: Times, radius: Times, angle: Times) -> list[Times]:
-        return [
-            np.floor(((x - view.x) * scale + width / 2) * EIGHTHS / cell.width + MARGIN).clip(0, PLACES - 1),
-            np.floor((height - short / 2 - (y - 0.5) * scale) * EIGHTHS / cell.height + MARGIN).clip(0, PLACES - 1),
-            np.round(radius * scale * EIGHTHS / cell.width).clip(0, SIZES - 1),
-            np.round(angle * ANGLES / (2 * np.pi)) % ANGLES,
-        ]
+    def thing(looks: tuple[int, ...], path: Path) -> Int[np.ndarray, "time digits"]:
+        x = np.floor(((path.x - view.x) * scale + width / 2) * EIGHTHS / cell.width + MARGIN).clip(0, PLACES - 1)
+        up = (path.y - 0.5) * scale + short / 2
+        y = np.floor((height - up) * EIGHTHS / cell.height + MARGIN).clip(0, PLACES - 1)
+        size = np.round(path.radius * scale * EIGHTHS / cell.width).clip(0, SIZES - 1)
+        angle = np.round(path.angle * ANGLES / (2 * np.pi))
+        x, y, size, angle = (part.reshape(layers, QUARTERS) for part in (x, y, size, angle))
+        ways = [part[:, QUARTERS // 2 - 1] - part[:, -1] for part in (x, y, angle)]
+        seen = 1 + path.visible.reshape(layers, QUARTERS) @ 2 ** np.arange(QUARTERS)
+        last = [x[:, -1], y[:, -1], size[:, -1], angle[:, -1] % ANGLES]
+        way = [*((part + WAY).clip(0, 2 * WAY) for part in ways[:2]), ways[2] % ANGLES]
+        return np.stack((seen, *(np.full(layers, look) for look in looks), *last, *way), axis=1)
 
     if scene.background.marks:
-        nothing = np.zeros(layers)
-        marks = numbers(nothing, nothing + 0.5, nothing + MARK_PITCH, nothing)
-        told[:, 0] = np.stack((nothing + 1, nothing + VIEW, nothing, nothing, *marks), axis=1)
+        nothing = np.zeros_like(times)
+        marks = Path(x=nothing, y=nothing + 0.5, radius=nothing + MARK_PITCH, angle=nothing, visible=nothing == 0)
+        told[:, 0] = thing((VIEW, 0, 0), marks)
     for slot, (actor, path) in enumerate(zip(scene.actors, trajectories, strict=True), start=1):
-        looks = SHAPES.index(actor.shape), COLOURS.index(actor.colour), TEXTURES.index(actor.texture)
-        digit = [np.full(layers, value) for value in (1, *looks)]
-        told[:, slot] = np.stack((*digit, *numbers(path.x, path.y, path.radius, path.angle)), axis=1)
-        told[~path.visible, slot] = 0
+        told[:, slot] = thing(
+            (SHAPES.index(actor.shape), COLOURS.index(actor.colour), TEXTURES.index(actor.texture)), path
+        )
     return told

@@ -115,7 +115,9 @@ def _known_places(
     if captioning:
         text = _known_words(rng, words)
         grid = np.ones(shape.sizes, dtype=bool) if rng.random() < 0.7 else _known_cells(rng, shape)
-        return _Known(text, _known_things(rng, shape, things), grid)
+        told = rng.random() < TOLD  # mostly what it says has been written before the words are
+        layout = np.ones((shape.time, things), dtype=bool) if told else _known_things(rng, shape, things)
+        return _Known(text, layout, grid)
     if shape.cells and reads and rng.random() < READ:
         return _to_be_read(rng, words, shape, things)
     untold = rng.random() < masking.unconditional

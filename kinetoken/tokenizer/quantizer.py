@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 Kind = Literal["mosaic", "fsq", "lfq", "bsq", "residual-fsq", "ema-vq"]
-MOSAIC_DIGITS = (8, 3, 3, 3, 3, 2)  # a digit of a colour, the tones of four pixels, whether it moves
+MOSAIC_DIGITS = (8, 3, 3, 3, 3, 2, 2)  # a digit of a colour, the tones of four pixels, two bits of how it moves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class QuantizerConfig:
     def width(self) -> int:
         """Channels of the vector that the decoder sees of one code."""
         if self.kind == "mosaic":
-            return 3 * 4 + 1
+            return 3 * 4 + 2
         return len(self.levels) if "fsq" in self.kind else min(self.bits, 16) if self.kind == "ema-vq" else self.bits
 
 

@@ -119,7 +119,7 @@ def test_a_batch_of_windows_has_as_many_pixels_as_one_of_clips() -> None:
 def test_windows_without_words_and_layouts_without_pictures(tmp_path: Path) -> None:
     """All three in one run: clips with everything, windows of them that say nothing, layouts with words alone."""
     rng = np.random.default_rng(0)
-    layouts = rng.integers(0, 2, (12, 2, 3, 8))
+    layouts = rng.integers(0, 2, (12, 2, 3, 11))
     pairs = [(grid, ["a red ball"]) for grid in rng.integers(0, 64, (12, 2, 8, 8))]
     list(write_shard(tmp_path / "clips", pairs, count=12, visual_codes=64, layouts=layouts))
     write_layouts(tmp_path / "plans", layouts, [["a red ball bounces"]] * 12)
@@ -134,9 +134,9 @@ def test_windows_without_words_and_layouts_without_pictures(tmp_path: Path) -> N
         window=2,
     )
     clips, windows, plans = (batches.batch(step) for step in range(3))
-    assert clips.captioning.all() and clips.layout.shape == (2, 2, 3, 8) and clips.text.shape[1] == 32
+    assert clips.captioning.all() and clips.layout.shape == (2, 2, 3, 11) and clips.text.shape[1] == 32
     assert windows.text.shape == (8, 0) and windows.grid.shape == (8, 2, 4, 4) and not windows.captioning.any()
-    assert plans.grid.shape[1:] == (2, 0, 0) and plans.layout.shape[1:] == (2, 3, 8) and plans.text.numel()
+    assert plans.grid.shape[1:] == (2, 0, 0) and plans.layout.shape[1:] == (2, 3, 11) and plans.text.numel()
     told = {tuple(layout.flatten().tolist()) for layout in layouts}
     assert {tuple(layout.flatten().tolist()) for layout in plans.layout} <= told
 

@@ -88,7 +88,7 @@ def test_any_size_and_length_in_exactly_that_out(
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=25, deadline=None)
 def test_any_codes_show_something(tokenizer: VideoTokenizer, seed: int) -> None:
-    codes = torch.randint(0, 1296, (1, 2, 4, 6), generator=torch.Generator().manual_seed(seed))
+    codes = torch.randint(0, 2592, (1, 2, 4, 6), generator=torch.Generator().manual_seed(seed))
     assert tokenizer.decode(codes).isfinite().all()
 
 
@@ -133,7 +133,7 @@ def test_the_palette_is_what_clips_are_made_of_commonest_first() -> None:
 
     mosaic.fit([blocks_from_frames(_shown(thumbnail), CELL)])
     torch.testing.assert_close(mosaic.palette[:2], COLOURS[:2], rtol=0, atol=1e-5)
-    assert tokenizer.config.quantizer.codes == 1296
+    assert tokenizer.config.quantizer.codes == 2592
 
 
 def test_the_palette_survives_half_precision(tokenizer: VideoTokenizer) -> None:
