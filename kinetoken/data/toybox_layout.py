@@ -44,7 +44,7 @@ def layout(
         seen = 1 + path.visible.reshape(layers, QUARTERS) @ 2 ** np.arange(QUARTERS)
         last = [x[:, -1], y[:, -1], size[:, -1], angle[:, -1] % ANGLES]
         way = [*((part + WAY).clip(0, 2 * WAY) for part in ways[:2]), ways[2] % ANGLES]
-        return np.stack((seen, *(np.full(layers, look) for look in looks), *last, *way), axis=1)
+        return np.stack((seen, *(np.full(layers, look) for look in looks), *last, *way), axis=1).astype(np.int64)
 
     if scene.background.marks:
         nothing = np.zeros_like(times)
