@@ -32,6 +32,8 @@ FINE_WAVES: Final = tuple(2.0 ** (k / 2) for k in range(-4, 14))  # cells: the s
 RADIUS_WAVES: Final = (0.5, 1.0, 2.0, 4.0, 8.0)  # radii
 LOOKS_WIDTH: Final = 32  # of a digit's vector
 PAINT_WIDTH: Final = 192
+FINISHES: Final = 2  # residual layers of the small network that paints, for cells
+NEAR_RADII, NEAR_CELLS = 2.0, 1.0  # as near to a thing's centre, sideways and downwards, as so many radii and cells more
 DIGIT_WIDTH: Final = 96
 TELLING_WIDTH: Final = 128
 NUMBERS: Final = -X  # of a thing's digits, the last ones
@@ -160,6 +162,7 @@ class ThingsOnGrid(nn.Module):
         self.across, self.down = (nn.Linear(axis, PAINT_WIDTH, bias=False) for _ in range(2))
         self.on = nn.Linear(4 * 2 * 2 * len(RADIUS_WAVES), PAINT_WIDTH, bias=False)
         self.since = nn.Linear(CHANGES, PAINT_WIDTH, bias=False)
+        self.finishes = nn.ModuleList(Finish(self.things.width) for _ in range(FINISHES))
         self.between, self.out = nn.Linear(PAINT_WIDTH, PAINT_WIDTH), nn.Linear(PAINT_WIDTH, width)
         for layer in (self.on, self.since):
             nn.init.zeros_(layer.weight)
@@ -182,12 +185,39 @@ class ThingsOnGrid(nn.Module):
             linear(_in_one(torch.cat((waves(away, PLACE_WAVES), waves(away / radius, RADIUS_WAVES)), dim=-1)))
             for linear, away in ((self.across, x), (self.down, y))
         )
-        whole = self.looks(self.things(told)) + self.since(_changes(told, before))
+        looks = self.things(told)
+        whole = self.looks(looks) + self.since(_changes(told, before))
         on = self.on(waves(_on_the_thing(told, (x / radius)[:, 0], (y / radius)[:, 0]), RADIUS_WAVES).flatten(3))
         features = F.silu(whole[:, None, None] + down[:, :, None] + across[:, None] + on)
+        reach = NEAR_RADII * radius[:, 0] + NEAR_CELLS
+        near = ((y[:, 0].abs() < reach)[:, :, None] & (x[:, 0].abs() < reach)[:, None]).nonzero(as_tuple=True)
+        fine = features[near]
+        for finish in self.finishes:
+            fine = finish(fine, looks, near[0])
+        features = features.index_put(near, fine)
         answers = self.out(F.silu(self.between(features)))
         layers = answers.new_zeros(batch * time, rows, columns, answers.shape[-1])
         return layers.index_add(0, where[:, 0] * time + where[:, 1], answers).unflatten(0, (batch, time))
+
+
+class Finish(nn.Module):
+    """A residual layer of cells near a thing, gated by what the thing looks like: what is drawn where is another matter
+    for a star than for a ball. It starts at zero."""
+
+    def __init__(self, looks_width: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(looks_width, PAINT_WIDTH)
+        self.enter, self.leave = nn.Linear(PAINT_WIDTH, PAINT_WIDTH), nn.Linear(PAINT_WIDTH, PAINT_WIDTH)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(
+        self,
+        cells: Float[Tensor, "cells width"],
+        looks: Float[Tensor, "things looks_width"],
+        whose: Int[Tensor, " cells"],
+    ) -> Float[Tensor, "cells width"]:
+        return cells + self.leave(F.silu(self.enter(cells)) * self.gate(looks)[whose])
 
 
 def _in_one(seen: Float[Tensor, "things seats places features"]) -> Float[Tensor, "things places all_features"]:

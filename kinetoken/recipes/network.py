@@ -6,6 +6,7 @@ kinetoken train network --recipe small --tokenizer runs/tokenizer --run runs/net
 from dataclasses import dataclass, field, replace
 
 from kinetoken.data.toybox_clips import ClipShape
+from kinetoken.processes.masked import SamplingConfig
 from kinetoken.processes.masking import MaskingConfig
 from kinetoken.training.loop import TrainingConfig
 
@@ -39,7 +40,7 @@ class NetworkRecipe:
     """excerpts: they cost a part of a whole clip and teach colours, shapes and motions as well. plans: scenes of which
     only words and layouts are seen, in so many turns. depth: the size dial of
     the transformer. text_ids: of the byte-level BPE. words: longest row of text. batch_clips: of the first share; of
-    other shapes as many as make no more codes."""
+    other shapes as many as make no more codes. sampling: what the model samples by until it is told otherwise."""
 
     training: TrainingConfig
     data: tuple[ClipShare, ...]
@@ -52,6 +53,7 @@ class NetworkRecipe:
     batch_clips: int = 32
     captioning: float = 0.25  # of batches of whole clips
     masking: MaskingConfig = field(default_factory=MaskingConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 
 def debug() -> NetworkRecipe:
@@ -79,6 +81,10 @@ TOYBOX = (
     ClipShare(shape=ClipShape(frames=17, height=96, width=64), clips=300, turns=1),
 )
 """The first share's shape is the model's."""
+TOYBOX_SAMPLING = SamplingConfig(
+    steps=28, first=6.0, exponent=4.0, guidance=1.3, temperature=0.4, layout_temperature=0.3
+)
+"""Where the words name no ground, fewer steps for the first layer make a patchwork of several."""
 
 
 def pictures() -> NetworkRecipe:
@@ -97,6 +103,7 @@ def pictures() -> NetworkRecipe:
         plan_turns=4,
         batch_clips=16,
         captioning=0.0,
+        sampling=TOYBOX_SAMPLING,
         training=replace(small().training, total_steps=500, decay=0.25),
     )
 
@@ -121,6 +128,7 @@ def small() -> NetworkRecipe:
         plans=100_000,
         plan_turns=14,
         batch_clips=16,
+        sampling=TOYBOX_SAMPLING,
         training=TrainingConfig(
             total_steps=4000,
             learning_rate=5e-3,
@@ -143,6 +151,7 @@ def base() -> NetworkRecipe:
         excerpts=small().excerpts,
         plans=16 * small().plans,
         plan_turns=small().plan_turns,
+        sampling=small().sampling,
         data=tuple(replace(share, clips=16 * share.clips) for share in small().data),
         training=TrainingConfig(
             total_steps=100_000,

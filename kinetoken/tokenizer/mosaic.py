@@ -22,7 +22,7 @@ BASE, TONES, *_ = MOSAIC_DIGITS  # of a pixel's tones: the first colour, the sec
 COLOURS: Final = BASE**2
 PIXELS: Final = 4  # of the thumbnail in a cell
 STILLS: Final = BASE * TONES**PIXELS  # codes of cells that do not move
-BITS: Final = 2  # of a cell's motion
+MOTIONS: Final = MOSAIC_DIGITS[-1] - 1  # ways to move
 NOTICED: Final = 384  # features of how a square's frames differ
 CALM: Final = 0.1  # how much must be noticed
 SHADE: Final = 0.45
@@ -43,9 +43,9 @@ class Mosaic(nn.Module):
     colour, the second, or the second in the shade) are four digits more. A square that one colour explains has it
     twice, and all its pixels are the first.
 
-    The pixels are those of a layer's last frame. How the frames before it differ is two bits of each cell, eight of a
-    square, which are the only thing that is learned; where nothing moves they are 0. So there are 8 * 3^4 * 4 = 2,592
-    codes. A square tells of its own pixels alone.
+    The pixels are those of a layer's last frame. How the frames before it differ is a digit more, the only thing that
+    is learned: 0 where nothing moves, else one of two. So there are 8 * 3^4 * 3 = 1,944 codes. A square tells of its
+    own pixels alone.
     """
 
     palette: Float[Tensor, "colours 3"]
@@ -61,7 +61,7 @@ class Mosaic(nn.Module):
         self.notice = nn.Sequential(
             nn.Linear((cell.frames - 1) * values, NOTICED, bias=False),
             nn.SiLU(),
-            nn.Linear(NOTICED, SIDE**2 * BITS, bias=False),
+            nn.Linear(NOTICED, SIDE**2 * MOTIONS, bias=False),
         )
 
     @property
@@ -90,8 +90,8 @@ class Mosaic(nn.Module):
             differences = torch.cat(before, dim=-1) - last.repeat(1, 1, 1, 1, len(before))
             squares = rearrange(differences, "b t (r y) (k x) v -> b t r k (y x v)", y=SIDE, x=SIDE)
             noticed = rearrange(self.notice(squares), "b t r k (y x n) -> b t (r y) (k x) n", y=SIDE, x=SIDE)
-            bits = ((noticed > CALM) * 2 ** torch.arange(BITS, device=blocks.device)).sum(-1)
-            codes = self._still(last.detach()) + STILLS * bits
+            ways = torch.arange(1, 1 + MOTIONS, device=blocks.device)
+            codes = self._still(last.detach()) + STILLS * ((noticed > CALM) * ways).amax(-1)
         soft = (noticed - CALM).sigmoid()
         through = F.pad(soft - soft.detach(), (3 * PIXELS, 0))
         return Quantized(self.lookup(codes) + through, codes, blocks.new_zeros(()))
@@ -115,7 +115,8 @@ class Mosaic(nn.Module):
         return digit + BASE * (cells * TONES ** torch.arange(PIXELS, device=cells.device)).sum(-1)
 
     def lookup(self, codes: Int[Tensor, "batch time rows columns"]) -> Float[Tensor, "batch time rows columns width"]:
-        """The colours of each cell's four pixels, in [-1, 1], and its bits of motion. Raises: ValueError for a grid
+        """The colours of each cell's four pixels, in [-1, 1], and 1 for the way in which it moves, 0 for the other.
+        Raises: ValueError for a grid
         of half squares."""
         if codes.shape[2] % SIDE or codes.shape[3] % SIDE:
             raise ValueError(f"a mosaic has whole squares of {SIDE} x {SIDE} cells, found a grid of {codes.shape[2:]}")
@@ -126,8 +127,8 @@ class Mosaic(nn.Module):
         tones = torch.stack((palette[pair[..., 0]], palette[pair[..., 1]], SHADE * palette[pair[..., 1]]), dim=-2)
         which = codes[..., None] // BASE // TONES ** torch.arange(PIXELS, device=codes.device) % TONES
         pixels = tones.gather(-2, which[..., None].expand(*which.shape, 3)).flatten(-2) * 2 - 1
-        bits = codes[..., None] // STILLS >> torch.arange(BITS, device=codes.device) & 1
-        return torch.cat((pixels, bits.to(pixels)), dim=-1)
+        moves = codes[..., None] // STILLS == torch.arange(1, 1 + MOTIONS, device=codes.device)
+        return torch.cat((pixels, moves.to(pixels)), dim=-1)
 
     def enlarged(
         self, vectors: Float[Tensor, "batch time rows columns width"]

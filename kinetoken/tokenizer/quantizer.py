@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 Kind = Literal["mosaic", "fsq", "lfq", "bsq", "residual-fsq", "ema-vq"]
-MOSAIC_DIGITS = (8, 3, 3, 3, 3, 2, 2)  # a digit of a colour, the tones of four pixels, two bits of how it moves
+MOSAIC_DIGITS = (8, 3, 3, 3, 3, 3)  # a digit of a colour, the tones of four pixels, how it moves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,12 @@ class QuantizerConfig:
     def codes(self) -> int:
         """The size of the visual vocabulary."""
         return prod(self.digits) if self.digits else 2**self.bits
+
+    @property
+    def still_codes(self) -> int:
+        """How many of them may stand in a clip's first layer, which is one frame: of a mosaic those that do not
+        move."""
+        return self.codes // MOSAIC_DIGITS[-1] if self.kind == "mosaic" else self.codes
 
     @property
     def digits(self) -> tuple[int, ...]:

@@ -104,7 +104,7 @@ def test_a_tokenizer_is_of_the_kind_that_was_asked_for(tmp_path: Path) -> None:
     for name, tensor in _weights(words).items():
         assert (tensor == _weights(again)[name]).all(), name
     other = Generator.from_pretrained(words / "model").network
-    assert other.config.visual_codes == 1000 and network.config.visual_codes == 2592
+    assert other.config.visual_codes == 1000 and network.config.visual_codes == 1944
     near = (other.layers[0].query_key_value.weight - network.layers[0].query_key_value.weight).abs().max()
     assert near < 0.05
 
