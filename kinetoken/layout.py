@@ -1,11 +1,11 @@
 """Layout: what is where in every layer of time, in numbers, beside the words and before the picture.
 
-A thing is a row of digits: whether it is there and when in the layer's time it is to be seen, the digits of its looks
-(as whoever made the data counts them), x, y, size and angle, and how x, y and angle were half-way from the layer before.
-x and y are its centre's at the end of the layer's time, in eighths of a cell, 0 being MARGIN before the grid's corner;
-size is its radius in eighths of a cell, angle in ANGLES to the turn, anticlockwise. Half-way, x and y count from WAY less
-than they become, angle from what it becomes. A thing that is not there is all zeros, one of which nobody has said
-anything is all HIDDEN.
+A thing is a row of digits: whether it is there and when in the layer's time it is to be seen, the digits of its
+looks (as whoever made the data counts them), x, y, size and angle, and how x, y and angle were half-way from the
+layer before. x and y are its centre's at the end of the layer's time, in eighths of a cell, 0 being MARGIN before the
+grid's corner; size is its radius in eighths of a cell, angle in ANGLES to the turn, anticlockwise. Half-way, x and y
+count from WAY less than they become, angle from what it becomes. A thing that is not there is all zeros, one of which
+nobody has said anything is all HIDDEN.
 
 Places as words of a language are Pix2Seq's (Chen et al. 2022), places as what a picture is made from are GLIGEN's (Li
 et al. 2023). Here one network does both: it writes a layout, then paints what it wrote.
@@ -24,7 +24,9 @@ PLACES: Final = 320  # so that grids of 24 cells can be told, with a margin on e
 SIZES: Final = 128
 ANGLES: Final = 24
 WAY: Final = 64  # eighths that a centre may move in half of a layer's time
-QUARTERS: Final = 4  # of a layer's time: a thing that is there is 1 more than the sum of 2^k for each in which it is seen
+QUARTERS: Final = (
+    4  # of a layer's time: a thing that is there is 1 more than the sum of 2^k for each in which it is seen
+)
 X, Y, SIZE, ANGLE, WAY_X, WAY_Y, WAY_ANGLE = range(-7, 0)  # of a thing's digits
 HIDDEN: Final = -1
 REACH: Final = 3  # layers from which a thing is foretold

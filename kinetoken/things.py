@@ -33,7 +33,10 @@ RADIUS_WAVES: Final = (0.5, 1.0, 2.0, 4.0, 8.0)  # radii
 LOOKS_WIDTH: Final = 32  # of a digit's vector
 PAINT_WIDTH: Final = 192
 FINISHES: Final = 2  # residual layers of the small network that paints, for cells
-NEAR_RADII, NEAR_CELLS = 2.0, 1.0  # as near to a thing's centre, sideways and downwards, as so many radii and cells more
+NEAR_RADII, NEAR_CELLS = (
+    2.0,
+    1.0,
+)  # as near to a thing's centre, sideways and downwards, as so many radii and cells more
 DIGIT_WIDTH: Final = 96
 TELLING_WIDTH: Final = 128
 NUMBERS: Final = -X  # of a thing's digits, the last ones

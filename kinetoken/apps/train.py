@@ -145,9 +145,7 @@ def train_network(
     if not speaks and not isinstance(tokenizer.quantizer, Mosaic):  # a mosaic's digits say what codes look like
         some = tokens.shards[0].codes[:LOOKED_AT].astype(np.int64)
         network.begin_by_looks(tokenizer.looks(torch.from_numpy(some)))
-    config = ModelConfig(
-        tokenizer=tokenizer.config, network=network.config, sampling=recipe.sampling, **tokens.shape
-    )
+    config = ModelConfig(tokenizer=tokenizer.config, network=network.config, sampling=recipe.sampling, **tokens.shape)
 
     def flops(batch: CanvasBatch) -> float:
         shape = GridShape(time=batch.grid.shape[1], rows=batch.grid.shape[2], columns=batch.grid.shape[3])

@@ -1,5 +1,5 @@
-"""Scene to layout: where its actors are at the end of every layer of time and half-way to it, for a network that plans what it
-paints."""
+"""Scene to layout: where its actors are at the end of every layer of time and half-way to it, for a network that
+plans what it paints."""
 
 from typing import Final
 

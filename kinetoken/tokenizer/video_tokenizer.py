@@ -187,8 +187,8 @@ class VideoTokenizer(nn.Module):
         return encoding + self.decoder.flops(grid.cells)
 
     def bits_per_pixel(self, frames: int, height: int, width: int) -> float:
-        """Bits of the grid of codes for each pixel of the clip (a pixel is one place of one frame). All codes of a layer
-        count as equally likely."""
+        """Bits of the grid of codes for each pixel of the clip (a pixel is one place of one frame). All codes of a
+        layer count as equally likely."""
         grid, quantizer = GridShape.of_clip(frames, height, width, self.config.cell), self.config.quantizer
         layers = log2(quantizer.still_codes) + (grid.time - 1) * log2(quantizer.codes)
         return grid.rows * grid.columns * layers / (frames * height * width)

@@ -103,7 +103,9 @@ def test_a_clips_first_layer_does_not_move_and_costs_less(tokenizer: VideoTokeni
     frames = torch.rand(1, 5, 16, 16, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert (tokenizer.encode(frames)[:, 0] < STILLS).all()
     bits = 16 * 16 * (log2(8 * 3**4) + 4 * log2(8 * 3**5))
-    assert tokenizer.bits_per_pixel(17, 64, 64) == pytest.approx(bits / (17 * 64 * 64)) == pytest.approx(0.195, abs=1e-3)
+    assert (
+        tokenizer.bits_per_pixel(17, 64, 64) == pytest.approx(bits / (17 * 64 * 64)) == pytest.approx(0.195, abs=1e-3)
+    )
 
 
 def test_codes_are_those_of_fp32(tokenizer: VideoTokenizer) -> None:
