@@ -15,9 +15,9 @@ def test_ids_of_one_space_do_not_overlap() -> None:
 
 @given(st.text(st.characters(codec="utf-8", categories=["Ll", "Nd", "Po", "So", "Lo"]), max_size=40))
 def test_every_text_comes_back(text: str) -> None:
-    import unicodedata
+    from tokenizers.normalizers import NFKC  # Python's may be of another version of Unicode
 
-    expected = " ".join(unicodedata.normalize("NFKC", text).lower().split())
+    expected = " ".join(NFKC().normalize_str(text).lower().split())
     assert CODEC.decode(CODEC.encode(text)) == expected
 
 
