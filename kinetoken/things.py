@@ -1,4 +1,5 @@
-"""Things: the transformer's modules that read, show and write a layout (layout.py), and tell it what the words say."""
+"""Things: the transformer's modules that read, show and write a layout (layout.py), and tell words and things
+of each other."""
 
 from math import pi
 from typing import Final
@@ -33,10 +34,8 @@ RADIUS_WAVES: Final = (0.5, 1.0, 2.0, 4.0, 8.0)  # radii
 LOOKS_WIDTH: Final = 32  # of a digit's vector
 PAINT_WIDTH: Final = 192
 FINISHES: Final = 2  # residual layers of the small network that paints, for cells
-NEAR_RADII, NEAR_CELLS = (
-    2.0,
-    1.0,
-)  # as near to a thing's centre, sideways and downwards, as so many radii and cells more
+NEAR_RADII: Final = 2.0  # so many, and NEAR_CELLS more, sideways and downwards, is near to a thing's centre
+NEAR_CELLS: Final = 1.0
 DIGIT_WIDTH: Final = 96
 TELLING_WIDTH: Final = 128
 NUMBERS: Final = -X  # of a thing's digits, the last ones

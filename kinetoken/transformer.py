@@ -178,11 +178,12 @@ class Transformer(nn.Module):
         """
         shape = GridShape(time=grid.shape[1], rows=grid.shape[2], columns=grid.shape[3])
         cells, fine = F.embedding(grid, self._id_vectors()), []
-        positions = [self.word_in(F.embedding(text, self.embedding.weight))]
+        said = F.embedding(text, self.embedding.weight)
+        positions = [self.word_in(said)]
         if self.config.looks:
             if layout is None or not layout.shape[2]:
                 layout = self.config.untold(len(grid), shape.time).to(grid.device)
-            gist = self.gist(text, F.embedding(text, self.embedding.weight))
+            gist = self.gist(text, said)
             positions.append(self.things_in(layout, loop).flatten(1, 2) + self.gist_in(gist)[:, None])
             telling = F.silu(self.things_in_words(layout, loop))
             positions[0] = positions[0] + self.telling_in(telling)[:, None]

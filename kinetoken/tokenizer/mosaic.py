@@ -116,8 +116,7 @@ class Mosaic(nn.Module):
 
     def lookup(self, codes: Int[Tensor, "batch time rows columns"]) -> Float[Tensor, "batch time rows columns width"]:
         """The colours of each cell's four pixels, in [-1, 1], and 1 for the way in which it moves, 0 for the other.
-        Raises: ValueError for a grid
-        of half squares."""
+        Raises: ValueError for a grid of half squares."""
         if codes.shape[2] % SIDE or codes.shape[3] % SIDE:
             raise ValueError(f"a mosaic has whole squares of {SIDE} x {SIDE} cells, found a grid of {codes.shape[2:]}")
         digit = rearrange(codes % BASE, "b t (r y) (k x) -> b t r k (y x)", y=SIDE, x=SIDE)
