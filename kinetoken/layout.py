@@ -5,7 +5,7 @@ looks (as whoever made the data counts them), x, y, size and angle, and how x, y
 layer before. x and y are its centre's at the end of the layer's time, in eighths of a cell, 0 being MARGIN before the
 grid's corner; size is its radius in eighths of a cell, angle in ANGLES to the turn, anticlockwise. Half-way, x and y
 count from WAY less than they become, angle from what it becomes. A thing that is not there is all zeros, one of which
-nobody has said anything is all HIDDEN.
+nobody has said anything is all HIDDEN. The first thing of every layer is the view, the others are what is to be seen.
 
 Places as words of a language are Pix2Seq's (Chen et al. 2022), places as what a picture is made from are GLIGEN's (Li
 et al. 2023). Here one network does both: it writes a layout, then paints what it wrote.
@@ -15,7 +15,7 @@ from math import cos, pi, sin
 from typing import Final
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 EIGHTHS: Final = 8  # of a cell: the unit of places and sizes
@@ -35,7 +35,8 @@ TURNS: Final = (2.0, 2**0.5, 0.0, -2.0)
 bounce, an eighth of a turn, a quarter, half of one."""
 BENDS: Final = (1, -1, 2, -2, 4)
 """Eighths of a turn by which a step may differ from the one before it, anticlockwise."""
-GUESSES: Final = 2 + len(BENDS) + len(TURNS)
+FIRM: Final = 2  # eighths that both halves of a step are long if they are to say how it bends
+GUESSES: Final = 2 + len(BENDS) + len(TURNS) + 1
 
 
 def digits(looks: tuple[int, ...]) -> tuple[int, ...]:
@@ -51,6 +52,17 @@ def centres(things: Int[Tensor, "*things digits"]) -> Float[Tensor, "*things 2"]
 def ways(things: Int[Tensor, "*things digits"]) -> Float[Tensor, "*things 2"]:
     """(x, y), in cells, from where things were half-way to where they are at the end."""
     return (WAY - things[..., WAY_X:WAY_ANGLE].float()) / EIGHTHS
+
+
+def from_the_left(layout: Int[Tensor, "batch time things digits"]) -> Int[Tensor, "batch time things digits"]:
+    """The same things, each layer's in the order in which they lie from left to right in the first layer that has them;
+    the view stays the first."""
+    there = layout[..., 0] > 0
+    x = layout[..., X].masked_fill(~there, PLACES)
+    begins = x.gather(1, there.int().argmax(1, keepdim=True))
+    begins[..., 0] = HIDDEN
+    order = begins.argsort(dim=2, stable=True)
+    return layout.gather(2, order[..., None].expand_as(layout))
 
 
 def beside(
@@ -74,22 +86,31 @@ def beside(
     return torch.stack(sides, dim=3)
 
 
+def together(
+    layout: Int[Tensor, "batch time things digits"],
+) -> Int[Tensor, "batch time things all_things digits"]:
+    """Of each thing, all things of its layer."""
+    return layout[:, :, None].expand(-1, -1, layout.shape[2], -1, -1)
+
+
 def going_on(
     near: Int[Tensor, "things sides reach digits"], radices: tuple[int, ...]
 ) -> tuple[Int[Tensor, "things guesses digits"], Bool[Tensor, "things guesses digits"]]:
-    """What a thing would be if, seen from either side, it stayed as it is, moved on as it moves, bent off, or went on a
-    circle or under gravity: from one, two, two and three layers; and which of these can be told.
+    """What a thing would be if, seen from either side, it stayed as it is, moved on as it moves, bent off, went on by a
+    fixed angle or under gravity, or curved as it did since half-way: from one, two, two, three and two layers; and
+    which of these can be told.
 
-    All of the last kind are one + c (one - two) - (two - three), the recurrence of what turns by a fixed angle, c being
-    twice its cosine.
+    All of the last but one are one + c (one - two) - (two - three), the recurrence of what turns by a fixed angle, c
+    being twice its cosine.
     """
     one, two, three = near.unbind(2)
     step = one - two
     turns = [one + (c * step).round().long() - (two - three) for c in TURNS]
-    guesses = torch.stack((one, one + step, *(one + _bent(step, eighths) for eighths in BENDS), *turns), dim=2)
+    bends = [one + _bent(step, eighths) for eighths in BENDS]
+    guesses = torch.stack((one, one + step, *bends, *turns, _curving(one, two)), dim=2)
     told = torch.stack(((near[..., 0] != HIDDEN), *[near[..., 0] > 0] * (len(radices) - 1)), dim=-1).cumprod(2).bool()
-    counts = torch.tensor((1, 1 + len(BENDS), len(TURNS)), device=near.device)
-    told = told.repeat_interleave(counts, dim=2)
+    counts = torch.tensor((1, 1 + len(BENDS), len(TURNS), 1), device=near.device)
+    told = told[:, :, [0, 1, 2, 1]].repeat_interleave(counts, dim=2)
     guesses[..., [ANGLE, WAY_ANGLE]] %= ANGLES
     highest = torch.tensor(radices, device=near.device) - 1
     return guesses.clamp_min(0).minimum(highest).flatten(1, 2), told.flatten(1, 2)
@@ -103,3 +124,31 @@ def _bent(step: Int[Tensor, "things sides digits"], eighths: int) -> Int[Tensor,
     bent[..., X] = (cos(angle) * x + sin(angle) * y).round()
     bent[..., Y] = (cos(angle) * y - sin(angle) * x).round()
     return bent
+
+
+def _curving(
+    one: Int[Tensor, "things sides digits"], two: Int[Tensor, "things sides digits"]
+) -> Int[Tensor, "things sides digits"]:
+    """What a thing would be if its way bent on, each half of a layer's time, by the angle by which it bent half-way
+    between the two nearest layers, and went on as far; all else moves on. Seen from behind, half-way is what the nearer
+    layer says, seen from ahead what the farther one does.
+    """
+    here, there = (_complex(layer[..., X], layer[..., Y]) for layer in (one, two))
+    behind, ahead = (
+        complex(WAY, WAY) - _complex(layer[:, side, WAY_X], layer[:, side, WAY_Y])
+        for side, layer in ((0, one), (1, two))
+    )
+    half = torch.stack((here[:, 0] - behind, there[:, 1] - ahead), dim=1)
+    first, second = half - there, here - half
+    turn = torch.polar(torch.ones_like(first.real), (second * first.conj()).angle())
+    turn = torch.where(torch.minimum(first.abs(), second.abs()) < FIRM, torch.ones_like(turn), turn)
+    place = here + second * turn + second * turn**2
+    way = torch.stack((second[:, 0] * turn[:, 0] ** 2, -second[:, 1] * turn[:, 1] ** 3), dim=1)
+    guess = 2 * one - two
+    for digit, value in ((X, place.real), (Y, place.imag), (WAY_X, WAY - way.real), (WAY_Y, WAY - way.imag)):
+        guess[..., digit] = value.round().long()
+    return guess
+
+
+def _complex(x: Int[Tensor, "*things"], y: Int[Tensor, "*things"]) -> Complex[Tensor, "*things"]:
+    return torch.complex(x.float(), y.float())

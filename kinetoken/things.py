@@ -20,6 +20,7 @@ from kinetoken.layout import (
     WAY_ANGLE,
     WAY_X,
     X,
+    Y,
     beside,
     centres,
     digits,
@@ -259,7 +260,7 @@ class ThingsOut(nn.Module):
     stood, moved, bent off, turned or fell, and may trust that.
     """
 
-    def __init__(self, looks: tuple[int, ...], width: int) -> None:
+    def __init__(self, looks: tuple[int, ...], slots: int, width: int) -> None:
         super().__init__()
         self.radices = digits(looks)
         for place, radix in enumerate(self.radices):
@@ -269,16 +270,18 @@ class ThingsOut(nn.Module):
             radix = self.radices[number]
             steps = _answers(2 * radix - 1, number, start=1 - radix)
             self.register_buffer(f"steps_{number + NUMBERS}", steps, persistent=False)
-        told = [self._answers(place).shape[1] for place in range(len(self.radices))]
+        self.told = told = [self._answers(place).shape[1] for place in range(len(self.radices))]
         self.enter = nn.Linear(width, len(told) * DIGIT_WIDTH)
         self.before = nn.ModuleList(nn.Linear(size, DIGIT_WIDTH) for size in told)
         self.between = nn.ModuleList(nn.Linear(DIGIT_WIDTH, DIGIT_WIDTH) for _ in told)
         self.out = nn.ModuleList(nn.Linear(DIGIT_WIDTH, size) for size in told)
         self.foretold = nn.ModuleList(nn.Linear(2 * GUESSES * size, DIGIT_WIDTH, bias=False) for size in told)
         self.trust = nn.ModuleList(nn.Linear(DIGIT_WIDTH, 2 * GUESSES) for _ in told)
+        self.straight = nn.Linear(width, sum(told), bias=False)
         self.moved = nn.ModuleList(nn.Linear(DIGIT_WIDTH, 2 * AGAINST * size) for size in told[-NUMBERS:])
         self.stepped = nn.ModuleList(nn.Linear(2 * size, DIGIT_WIDTH, bias=False) for size in told[-NUMBERS:])
-        for layer in (*self.foretold, *self.trust, *self.moved, *self.stepped):
+        self.apart = nn.ModuleList(Apart(told[X], told[SIZE], slots) for _ in (X, Y))
+        for layer in (self.straight, *self.foretold, *self.trust, *self.moved, *self.stepped):
             nn.init.zeros_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
@@ -295,14 +298,16 @@ class ThingsOut(nn.Module):
         self,
         words: Float[Tensor, "things width"],
         near: Int[Tensor, "things sides reach digits"],
+        others: Int[Tensor, "things all_things digits"],
         things: Int[Tensor, "things digits"],
         place: int,
     ) -> Float[Tensor, "things radix"]:
         """Of the digit at a place, given those before it; what `things` has from that place on is not read. near: of
-        the same things in the layers around (`beside`)."""
+        the same things in the layers around (`beside`). others: what is told of their own layers (`together`)."""
         guesses, told = (part.unflatten(1, (2, -1)) for part in going_on(near, self.radices))
         foretold = (self._answers(place)[guesses[..., place]] * told[..., place, None]).flatten(1, 2)
         weight, bias = (part.unflatten(0, (-1, DIGIT_WIDTH))[place] for part in (self.enter.weight, self.enter.bias))
+        straight = F.linear(words, self.straight.weight.split(self.told)[place])
         feature = F.linear(words, weight, bias) + self.foretold[place](foretold.flatten(1))
         for earlier in range(place):
             feature = feature + self.before[earlier](self._answers(earlier)[things[:, earlier]])
@@ -312,13 +317,19 @@ class ThingsOut(nn.Module):
                 feature = feature + self.stepped[number](steps.flatten(1))
         feature = F.silu(self.between[place](F.silu(feature)))
         trusted = (self.trust[place](feature)[..., None] * foretold).sum(1)
-        logits = F.linear(self.out[place](feature) + trusted, self._answers(place))
+        logits = F.linear(self.out[place](feature) + straight + trusted, self._answers(place))
         number = place - len(self.radices) + NUMBERS
         if number < 0:
             return logits
         steps = self.moved[number](feature).unflatten(1, (2 * AGAINST, -1))
         against, known = (part[:, :, :AGAINST, place].flatten(1) for part in (guesses, told))
-        return logits + self._by_step(steps, against, known, place)
+        logits = logits + self._by_step(steps, against, known, place)
+        if number >= len(self.apart):
+            return logits
+        told, others = others[..., 0] > 0, others.clamp_min(0)
+        across = self._steps(0)[things[:, None, X] - others[..., X] + self.radices[X] - 1] if number else None
+        steps = self.apart[number](feature, self._answers(len(self.radices) + SIZE)[others[..., SIZE]], across)
+        return logits + self._by_step(steps, others[..., place], told, place)
 
     def _by_step(
         self,
@@ -327,8 +338,9 @@ class ThingsOut(nn.Module):
         told: Bool[Tensor, "things guesses"],
         place: int,
     ) -> Float[Tensor, "things radix"]:
-        """Logits by how far a number lies from what it is in the layers before and after, and from what it would be if
-        it went on at the same pace: "to the right" is the same step from everywhere, and so is what gravity adds."""
+        """Logits by how far a number lies from others: from what it is in the layers before and after, and from what it
+        would be if it went on at the same pace, for "to the right" is the same step from everywhere, and so is what
+        gravity adds; or from where other things are."""
         radix = self.radices[place]
         values = torch.arange(radix, device=features.device) - against[..., None] + radix - 1
         steps = self._steps(place - len(self.radices) + NUMBERS)
@@ -338,20 +350,44 @@ class ThingsOut(nn.Module):
         self,
         words: Float[Tensor, "things width"],
         near: Int[Tensor, "things sides reach digits"],
+        others: Int[Tensor, "things all_things digits"],
         things: Int[Tensor, "things digits"],
     ) -> Float[Tensor, " things"]:
         """Nats of each thing: if it is there of all its digits, else of that it is not."""
         there = things[:, 0] > 0
-        nats = F.cross_entropy(self.logits(words, near, things, 0).float(), things[:, 0], reduction="none")
+        nats = F.cross_entropy(self.logits(words, near, others, things, 0).float(), things[:, 0], reduction="none")
         of_digits = [
             F.cross_entropy(
-                self.logits(words[there], near[there], things[there], place).float(),
+                self.logits(words[there], near[there], others[there], things[there], place).float(),
                 things[there, place],
                 reduction="none",
             )
             for place in range(1, len(self.radices))
         ]
         return nats.index_add(0, there.nonzero()[:, 0], torch.stack(of_digits).sum(0))
+
+
+class Apart(nn.Module):
+    """How a thing lies to the others of its layer, in x or, when x is known, in y: things keep apart, or one chases the
+    other. It starts at zero."""
+
+    def __init__(self, step_width: int, size_width: int, slots: int) -> None:
+        super().__init__()
+        self.enter, self.which = nn.Linear(DIGIT_WIDTH, DIGIT_WIDTH), nn.Embedding(slots, DIGIT_WIDTH)
+        self.size, self.across = (nn.Linear(width, DIGIT_WIDTH, bias=False) for width in (size_width, step_width))
+        self.leave = nn.Linear(DIGIT_WIDTH, step_width)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(
+        self,
+        features: Float[Tensor, "things width"],
+        sizes: Float[Tensor, "things others size_width"],
+        across: Float[Tensor, "things others step_width"] | None,
+    ) -> Float[Tensor, "things others step_width"]:
+        """sizes: of the others; across: how far right of them each thing is."""
+        known = self.enter(features)[:, None] + self.size(sizes) + self.which.weight
+        return self.leave(F.silu(known if across is None else known + self.across(across)))
 
 
 def _answers(radix: int, place_from_end: int, start: int = 0) -> Float[Tensor, "radix features"]:

@@ -9,12 +9,14 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from kinetoken.grid import GridShape
 from kinetoken.layout import HIDDEN, digits
+from kinetoken.near import NearBlocks
 from kinetoken.norm import RMSNorm
+from kinetoken.reading import GridOnThings
 from kinetoken.things import Gist, ThingsIn, ThingsInWords, ThingsOnGrid, ThingsOut
 from kinetoken.vocabulary import Vocabulary
 
@@ -161,7 +163,12 @@ class Transformer(nn.Module):
                 nn.init.zeros_(layer.bias)
             self.things_in = ThingsIn(config.looks, config.width)
             self.things_on_grid = ThingsOnGrid(config.looks, widths[0])
-            self.things_out = ThingsOut(config.looks, config.width)
+            self.grid_on_things = GridOnThings(config.things, config.width, config.near_widths or widths)
+            self.showing_in, self.showing_out = (nn.Linear(config.width, config.width) for _ in range(2))
+            for layer in (self.showing_in, self.showing_out):
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
+            self.things_out = ThingsOut(config.looks, config.things, config.width)
 
     def forward(
         self,
@@ -184,7 +191,7 @@ class Transformer(nn.Module):
             if layout is None or not layout.shape[2]:
                 layout = self.config.untold(len(grid), shape.time).to(grid.device)
             gist = self.gist(text, said)
-            positions.append(self.things_in(layout, loop).flatten(1, 2) + self.gist_in(gist)[:, None])
+            things, hidden = self.things_in(layout, loop), layout[..., 0] == HIDDEN
             telling = F.silu(self.things_in_words(layout, loop))
             positions[0] = positions[0] + self.telling_in(telling)[:, None]
             cells = cells + self.things_on_grid(layout, shape.rows, shape.columns, loop)
@@ -195,6 +202,10 @@ class Transformer(nn.Module):
         for blocks, narrow in near_in:
             fine.append(blocks(cells, loop))
             cells = narrow(rearrange(fine[-1], "b t (r pr) (k pk) c -> b t r k (pr pk c)", pr=2, pk=2))
+        if self.config.looks:
+            shown = self._shown(things, hidden, fine or [cells], loop)
+            things = things + self.gist_in(gist)[:, None, None] + self.showing_in(shown)
+            positions.append(things.flatten(1, 2))
         _, time, rows, columns, _ = cells.shape
         patches = time * rows * columns
         x = torch.cat((*positions, cells.reshape(len(grid), patches, self.config.width)), dim=1)
@@ -202,14 +213,29 @@ class Transformer(nn.Module):
         for layer in self.layers:
             x = layer(x, rotation)
         words, things, whole = self.norm(x).split((text.shape[1], x.shape[1] - text.shape[1] - patches, patches), dim=1)
-        cells = whole.unflatten(1, (time, rows, columns))
+        things, cells = things.unflatten(1, (time, -1)), whole.unflatten(1, (time, rows, columns))
         for (blocks, widen), known in reversed(list(zip(near_out, fine, strict=True))):
             cells = known + rearrange(widen(cells), "b t r k (pr pk c) -> b t (r pr) (k pk) c", pr=2, pk=2)
             cells = blocks(cells, loop)
         if self.config.looks:
-            things = things + self.gist_out(gist)[:, None]
+            things = things + self.gist_out(gist)[:, None, None] + self.showing_out(shown)
             words = words + self.telling_out(telling)[:, None]
-        return Features(words, things.unflatten(1, (time, -1)), cells)
+        return Features(words, things, cells)
+
+    def _shown(
+        self,
+        things: Float[Tensor, "batch time things width"],
+        hidden: Bool[Tensor, "batch time things"],
+        cells: list[Float[Tensor, "batch time _rows _columns _width"]],
+        loop: bool,
+    ) -> Float[Tensor, "batch time things width"]:
+        """What things of which nothing is told are shown of the cells; zeros for others, and where there are no
+        cells."""
+        asking = hidden.any((1, 2)).nonzero()[:, 0]
+        if not cells[0].numel() or not len(asking):
+            return torch.zeros_like(things)
+        shown = self.grid_on_things(things[asking], [level[asking] for level in cells], loop)
+        return torch.zeros_like(things).index_copy(0, asking, shown * hidden[asking][..., None])
 
     def _id_vectors(self) -> Float[Tensor, "ids code_width"]:
         text, visual = self.embedding.weight.split((self.config.vocabulary.text_end, self.config.visual_codes))
@@ -284,48 +310,6 @@ def _digits(levels: tuple[int, ...], codes: int) -> Int[Tensor, "codes axes"]:
         rows.append(first + code % level)
         code, first = code // level, first + level
     return torch.stack(rows, dim=1) if rows else torch.zeros(codes, 0, dtype=torch.int64)
-
-
-class NearBlock(nn.Module):
-    """A residual block among neighbouring codes: a 3 x 3 convolution in space, then one over (previous, present, next)
-    in time. It starts at zero.
-
-    What a code is depends most on its nearest neighbours, and a patch's one vector has no room for the details of
-    sixteen of them: they meet here, while the transformer sees to the rest.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = RMSNorm(channels)
-        self.space = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
-        self.time = nn.Linear(3 * channels, channels)
-        nn.init.zeros_(self.time.weight)
-        nn.init.zeros_(self.time.bias)
-
-    def forward(
-        self, cells: Float[Tensor, "batch time rows columns channels"], loop: bool = False
-    ) -> Float[Tensor, "batch time rows columns channels"]:
-        """loop: the last layer precedes the first. Else the ends are taken to go on as they are."""
-        images = rearrange(self.norm(cells), "b t r k c -> (b t) c r k")
-        present = rearrange(F.silu(self.space(images)), "(b t) c r k -> b t r k c", b=cells.shape[0])
-        first, last = (present[:, -1:], present[:, :1]) if loop else (present[:, :1], present[:, -1:])
-        previous = torch.cat((first, present[:, :-1]), dim=1)
-        following = torch.cat((present[:, 1:], last), dim=1)
-        return cells + self.time(torch.cat((previous, present, following), dim=-1))
-
-
-class NearBlocks(nn.ModuleList):
-    """One resolution's, one after another."""
-
-    def __init__(self, channels: int, count: int) -> None:
-        super().__init__(NearBlock(channels) for _ in range(count))
-
-    def forward(
-        self, cells: Float[Tensor, "batch time rows columns channels"], loop: bool = False
-    ) -> Float[Tensor, "batch time rows columns channels"]:
-        for block in self:
-            cells = block(cells, loop)
-        return cells
 
 
 class Layer(nn.Module):

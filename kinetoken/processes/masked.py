@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kinetoken.canvas import Canvas
 from kinetoken.grid import GridShape
-from kinetoken.layout import HIDDEN, beside
+from kinetoken.layout import HIDDEN, beside, together
 from kinetoken.processes.cross_entropy import linear_cross_entropy
 from kinetoken.processes.masking import FEWEST, CanvasBatch, MaskingConfig, to_be_written, training_canvas
 from kinetoken.processes.orders import Order, halton_ranks, layer_ranks, outwards, random_ranks
@@ -49,8 +49,9 @@ class MaskedObjective(nn.Module):
         text_loss = F.cross_entropy(text_logits, canvas.text[hidden_text], reduction="sum")
         thing_shares = hidden_things.float()
         if hidden_things.any():
-            near = beside(canvas.masked[2], canvas.loop)[hidden_things]
-            nats = self.network.things_out.cross_entropy(things[hidden_things], near, canvas.layout[hidden_things])
+            known = canvas.masked[2]
+            around = beside(known, canvas.loop)[hidden_things], together(known)[hidden_things]
+            nats = self.network.things_out.cross_entropy(things[hidden_things], *around, canvas.layout[hidden_things])
             weight = told.sum((1, 2)) / hidden_things.sum((1, 2)).clamp_min(1)
             thing_shares = weight[:, None, None].expand_as(told)[hidden_things]
             thing_loss = (nats * thing_shares).sum()
@@ -198,10 +199,10 @@ def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, te
         if not canvas.grid_known.any():  # a grid that tells nothing is left out, as it is in training
             grid = grid[:, :, :0, :0]
         features = network(text, grid, layout, loop=canvas.loop).things[here]
-        near = beside(layout, canvas.loop)[here]
+        around = beside(layout, canvas.loop)[here], together(layout)[here]
         thing = canvas.layout.new_zeros(1, canvas.layout.shape[-1])
         for place in range(thing.shape[1]):
-            digit = _sample(network.things_out.logits(features, near, thing, place).float(), noise, temperature)
+            digit = _sample(network.things_out.logits(features, *around, thing, place).float(), noise, temperature)
             if place == 0 and not digit:
                 break
             thing[:, place] = digit

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kinetoken.canvas import NO_LAYOUT, Canvas
 from kinetoken.grid import GridShape
-from kinetoken.layout import HIDDEN
+from kinetoken.layout import HIDDEN, from_the_left
 from kinetoken.processes.orders import halton_ranks, layer_ranks, outwards, random_ranks
 
 EARLY, EARLIEST = 0.4, 0.25
@@ -27,7 +27,7 @@ TOLD, IN_PART, SECOND = 0.6, 0.85, 0.5
 while they are written (of the rest nothing is); and how many of these up to a thing of the second layer, the one where
 words alone say how things move: in the third it can be seen."""
 
-READ, OF_PARTS = 0.25, 0.25
+READ, OF_PARTS = 0.35, 0.25
 """How many canvases with a grid are there to learn to read: what is known of their grids is whole layers, or (OF_PARTS)
 a tube of these or all but a tube, and of their layouts hardly anything."""
 
@@ -77,7 +77,10 @@ def training_canvas(batch: CanvasBatch, masking: MaskingConfig) -> Canvas:
     canvas = Canvas(text=batch.text, grid=batch.grid, text_known=text, grid_known=grid)
     if not slots:
         return canvas
-    return replace(canvas, layout=batch.layout, layout_known=layout & (batch.layout[..., 0] != HIDDEN))
+    # Of two things that nobody has named or placed, either may be the first: one must be, or a reader means both.
+    unnamed = ~text.any(1) & ~layout[:, :, 1:].any((1, 2))
+    things = torch.where(unnamed[:, None, None, None], from_the_left(batch.layout), batch.layout)
+    return replace(canvas, layout=things, layout_known=layout & (things[..., 0] != HIDDEN))
 
 
 def to_be_written(canvas: Canvas) -> Bool[Tensor, "batch time things"]:
