@@ -12,7 +12,7 @@ et al. 2023). Here one network does both: it writes a layout, then paints what i
 """
 
 from math import cos, pi, sin
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from jaxtyping import Bool, Complex, Float, Int
@@ -93,9 +93,14 @@ def together(
     return layout[:, :, None].expand(-1, -1, layout.shape[2], -1, -1)
 
 
-def going_on(
-    near: Int[Tensor, "things sides reach digits"], radices: tuple[int, ...]
-) -> tuple[Int[Tensor, "things guesses digits"], Bool[Tensor, "things guesses digits"]]:
+class Foretold(NamedTuple):
+    """What things might be, and which digits of that can be told."""
+
+    guesses: Int[Tensor, "things guesses digits"]
+    told: Bool[Tensor, "things guesses digits"]
+
+
+def going_on(near: Int[Tensor, "things sides reach digits"], radices: tuple[int, ...]) -> Foretold:
     """What a thing would be if, seen from either side, it stayed as it is, moved on as it moves, bent off, went on by a
     fixed angle or under gravity, or curved as it did since half-way: from one, two, two, three and two layers; and
     which of these can be told.
@@ -113,7 +118,7 @@ def going_on(
     told = told[:, :, [0, 1, 2, 1]].repeat_interleave(counts, dim=2)
     guesses[..., [ANGLE, WAY_ANGLE]] %= ANGLES
     highest = torch.tensor(radices, device=near.device) - 1
-    return guesses.clamp_min(0).minimum(highest).flatten(1, 2), told.flatten(1, 2)
+    return Foretold(guesses.clamp_min(0).minimum(highest).flatten(1, 2), told.flatten(1, 2))
 
 
 def _bent(step: Int[Tensor, "things sides digits"], eighths: int) -> Int[Tensor, "things sides digits"]:

@@ -19,6 +19,7 @@ from kinetoken.layout import (
     SIZE,
     WAY_ANGLE,
     WAY_X,
+    Foretold,
     X,
     Y,
     beside,
@@ -297,14 +298,14 @@ class ThingsOut(nn.Module):
     def logits(
         self,
         words: Float[Tensor, "things width"],
-        near: Int[Tensor, "things sides reach digits"],
+        ahead: Foretold,
         others: Int[Tensor, "things all_things digits"],
         things: Int[Tensor, "things digits"],
         place: int,
     ) -> Float[Tensor, "things radix"]:
-        """Of the digit at a place, given those before it; what `things` has from that place on is not read. near: of
-        the same things in the layers around (`beside`). others: what is told of their own layers (`together`)."""
-        guesses, told = (part.unflatten(1, (2, -1)) for part in going_on(near, self.radices))
+        """Of the digit at a place, given those before it; what `things` has from that place on is not read. ahead:
+        what they would be, by the layers around (`going_on`). others: what is told of their own layers (`together`)."""
+        guesses, told = (part.unflatten(1, (2, -1)) for part in ahead)
         foretold = (self._answers(place)[guesses[..., place]] * told[..., place, None]).flatten(1, 2)
         weight, bias = (part.unflatten(0, (-1, DIGIT_WIDTH))[place] for part in (self.enter.weight, self.enter.bias))
         straight = F.linear(words, self.straight.weight.split(self.told)[place])
@@ -353,12 +354,14 @@ class ThingsOut(nn.Module):
         others: Int[Tensor, "things all_things digits"],
         things: Int[Tensor, "things digits"],
     ) -> Float[Tensor, " things"]:
-        """Nats of each thing: if it is there of all its digits, else of that it is not."""
-        there = things[:, 0] > 0
-        nats = F.cross_entropy(self.logits(words, near, others, things, 0).float(), things[:, 0], reduction="none")
+        """Nats of each thing: if it is there of all its digits, else of that it is not. near: of the same things in the
+        layers around (`beside`)."""
+        there, ahead = things[:, 0] > 0, going_on(near, self.radices)
+        nats = F.cross_entropy(self.logits(words, ahead, others, things, 0).float(), things[:, 0], reduction="none")
+        ahead = Foretold(*(part[there] for part in ahead))
         of_digits = [
             F.cross_entropy(
-                self.logits(words[there], near[there], others[there], things[there], place).float(),
+                self.logits(words[there], ahead, others[there], things[there], place).float(),
                 things[there, place],
                 reduction="none",
             )

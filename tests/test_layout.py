@@ -38,6 +38,7 @@ from kinetoken.layout import (
     TURNS,
     WAY,
     WAY_ANGLE,
+    Foretold,
     X,
     Y,
     beside,
@@ -190,13 +191,14 @@ def test_a_things_nats_are_those_of_its_digits_in_turn() -> None:
     nears, others, things = (part[:, 1].flatten(0, 1)[:6] for part in (beside(told), together(told), told))
     by_hand = torch.zeros(())
     for feature, near, other, thing in zip(features, nears, others, things, strict=True):
+        ahead = going_on(near[None], digits(LOOKS))
         for place in range(len(thing) if thing[0] else 1):
-            logits = out.logits(feature[None], near[None], other[None], thing[None], place)
+            logits = out.logits(feature[None], ahead, other[None], thing[None], place)
             assert logits.shape == (1, digits(LOOKS)[place])
             by_hand = by_hand + F.cross_entropy(logits, thing[None, place])
             later = thing.clone()
             later[place:] = 0
-            blind = out.logits(feature[None], near[None], other[None], later[None], place)  # no look ahead
+            blind = out.logits(feature[None], ahead, other[None], later[None], place)  # no look ahead
             torch.testing.assert_close(blind, logits)
     torch.testing.assert_close(out.cross_entropy(features, nears, others, things).sum(), by_hand)
 
@@ -242,28 +244,28 @@ def test_what_lies_beside_something_is_learned_of_all_places() -> None:
     out = ThingsOut(LOOKS, 2, 16)
     optimizer = torch.optim.AdamW(out.apart.parameters(), lr=1e-2)
 
-    def told(places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(features, what is near, what is in its layer, the thing) for every place of the other."""
+    def told(places: torch.Tensor) -> tuple[torch.Tensor, Foretold, torch.Tensor, torch.Tensor]:
+        """(features, what it would be, what is in its layer, the thing) for every place of the other."""
         layout = _layouts(1)[:, :1, 1:2].repeat(len(places), 1, 2, 1)
         layout[:, 0, 0, X:SIZE] = places
         layout[:, 0, 1, X:SIZE] = places + torch.tensor([2 * EIGHTHS, 3 * EIGHTHS])
         known = layout.clone()
         known[:, :, 1] = HIDDEN
         near, others = (part[:, 0, 1] for part in (beside(known), together(known)))
-        return torch.zeros(len(places), 16), near, others, layout[:, 0, 1]
+        return torch.zeros(len(places), 16), going_on(near, digits(LOOKS)), others, layout[:, 0, 1]
 
     for _ in range(120):
-        features, near, others, things = told(torch.randint(80, 120, (32, 2)))
+        features, ahead, others, things = told(torch.randint(80, 120, (32, 2)))
         loss = sum(
-            F.cross_entropy(out.logits(features, near, others, things, place), things[:, place])
+            F.cross_entropy(out.logits(features, ahead, others, things, place), things[:, place])
             for place in (X + things.shape[1], Y + things.shape[1])
         )
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    features, near, others, things = told(torch.randint(140, 180, (50, 2)))
+    features, ahead, others, things = told(torch.randint(140, 180, (50, 2)))
     for number in (X, Y):
-        found = out.logits(features, near, others, things, number + things.shape[1]).argmax(-1)
+        found = out.logits(features, ahead, others, things, number + things.shape[1]).argmax(-1)
         assert (found - things[:, number]).abs().max() <= 1
 
 

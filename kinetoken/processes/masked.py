@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kinetoken.canvas import Canvas
 from kinetoken.grid import GridShape
-from kinetoken.layout import HIDDEN, beside, together
+from kinetoken.layout import HIDDEN, beside, going_on, together
 from kinetoken.processes.cross_entropy import linear_cross_entropy
 from kinetoken.processes.masking import FEWEST, CanvasBatch, MaskingConfig, to_be_written, training_canvas
 from kinetoken.processes.orders import Order, halton_ranks, layer_ranks, outwards, random_ranks
@@ -199,10 +199,13 @@ def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, te
         if not canvas.grid_known.any():  # a grid that tells nothing is left out, as it is in training
             grid = grid[:, :, :0, :0]
         features = network(text, grid, layout, loop=canvas.loop).things[here]
-        around = beside(layout, canvas.loop)[here], together(layout)[here]
+        ahead = going_on(beside(layout, canvas.loop)[here], network.things_out.radices)
+        others = together(layout)[here]
         thing = canvas.layout.new_zeros(1, canvas.layout.shape[-1])
         for place in range(thing.shape[1]):
-            digit = _sample(network.things_out.logits(features, *around, thing, place).float(), noise, temperature)
+            digit = _sample(
+                network.things_out.logits(features, ahead, others, thing, place).float(), noise, temperature
+            )
             if place == 0 and not digit:
                 break
             thing[:, place] = digit
