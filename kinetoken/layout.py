@@ -25,7 +25,7 @@ SIZES: Final = 128
 ANGLES: Final = 24
 WAY: Final = 64  # eighths that a centre may move in half of a layer's time
 QUARTERS: Final = (
-    4  # of a layer's time: a thing that is there is 1 more than the sum of 2^k for each in which it is seen
+    4  # of a layer's time: a thing's first digit is 1 more than the sum of 2^k for each in which it is seen
 )
 X, Y, SIZE, ANGLE, WAY_X, WAY_Y, WAY_ANGLE = range(-7, 0)  # of a thing's digits
 HIDDEN: Final = -1

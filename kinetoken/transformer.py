@@ -158,14 +158,12 @@ class Transformer(nn.Module):
             self.gist_in, self.gist_out = (nn.Linear(config.width, config.width) for _ in range(2))
             self.things_in_words = ThingsInWords(config.looks, config.things, config.width)
             self.telling_in, self.telling_out = (nn.Linear(config.width, config.width) for _ in range(2))
-            for layer in (self.gist_in, self.gist_out, self.telling_in, self.telling_out):
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
             self.things_in = ThingsIn(config.looks, config.width)
             self.things_on_grid = ThingsOnGrid(config.looks, widths[0])
             self.grid_on_things = GridOnThings(config.things, config.width, config.near_widths or widths)
             self.showing_in, self.showing_out = (nn.Linear(config.width, config.width) for _ in range(2))
-            for layer in (self.showing_in, self.showing_out):
+            silent = (self.gist_in, self.gist_out, self.telling_in, self.telling_out, self.showing_in, self.showing_out)
+            for layer in silent:
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
             self.things_out = ThingsOut(config.looks, config.things, config.width)
