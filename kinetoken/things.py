@@ -1,5 +1,5 @@
-"""Things: the transformer's modules that read, show and write a layout (layout.py), and tell words and things
-of each other."""
+"""Things: the transformer's modules that tell and write a layout (layout.py), and tell words and things of each
+other."""
 
 from math import pi
 from typing import Final
@@ -32,12 +32,7 @@ from kinetoken.vocabulary import Vocabulary
 
 PLACE_WAVES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # cells
 FINE_WAVES: Final = tuple(2.0 ** (k / 2) for k in range(-4, 14))  # cells: the shortest tell neighbours apart
-RADIUS_WAVES: Final = (0.5, 1.0, 2.0, 4.0, 8.0)  # radii
 LOOKS_WIDTH: Final = 32  # of a digit's vector
-PAINT_WIDTH: Final = 192
-FINISHES: Final = 2  # residual layers of the small network that paints, for cells
-NEAR_RADII: Final = 2.0  # so many, and NEAR_CELLS more, sideways and downwards, is near to a thing's centre
-NEAR_CELLS: Final = 1.0
 DIGIT_WIDTH: Final = 96
 TELLING_WIDTH: Final = 128
 NUMBERS: Final = -X  # of a thing's digits, the last ones
@@ -141,109 +136,17 @@ class ThingsInWords(nn.Module):
         """loop: the last layer precedes the first."""
         before = beside(things, loop)[:, :, :, 0, 0]
         where = waves(centres(things), PLACE_WAVES).flatten(-2)
-        told = F.silu(self.enter(torch.cat((self.things(things), where, _changes(things, before)), dim=-1)))
+        told = F.silu(self.enter(torch.cat((self.things(things), where, changes(things, before)), dim=-1)))
         there, hidden = things[..., :1] > 0, things[..., :1] == HIDDEN
         mean = (told * there).sum(1) / there.sum(1).clamp_min(1)
         shares = torch.cat((there, hidden), dim=-1).float().mean(1)
         return self.leave(torch.cat((mean, shares), dim=-1).flatten(1))
 
 
-class ThingsOnGrid(nn.Module):
-    """What each cell is told of the things of its layer: for every thing that is there, a small network's answer to
-    where the cell lies, in cells and in the thing's own radii, seen from where the thing is, from where it was half-way
-    and from where it was a layer before, and to how it has changed; their sum.
-
-    A patch's one vector could be told all of this by attention, and learns it half as fast (docs/journal.md). What has
-    turned is painted by where the cell lies on it: four points of each cell, from which a shape can be told as from its
-    signed distance.
-    """
-
-    def __init__(self, looks: tuple[int, ...], width: int) -> None:
-        super().__init__()
-        self.things = Things(looks)
-        axis = 3 * (2 * len(PLACE_WAVES) + 2 * len(RADIUS_WAVES))
-        self.looks = nn.Linear(self.things.width, PAINT_WIDTH)
-        self.across, self.down = (nn.Linear(axis, PAINT_WIDTH, bias=False) for _ in range(2))
-        self.on = nn.Linear(4 * 2 * 2 * len(RADIUS_WAVES), PAINT_WIDTH, bias=False)
-        self.since = nn.Linear(CHANGES, PAINT_WIDTH, bias=False)
-        self.finishes = nn.ModuleList(Finish(self.things.width) for _ in range(FINISHES))
-        self.between, self.out = nn.Linear(PAINT_WIDTH, PAINT_WIDTH), nn.Linear(PAINT_WIDTH, width)
-        for layer in (self.on, self.since):
-            nn.init.zeros_(layer.weight)
-
-    def forward(
-        self, things: Int[Tensor, "batch time things digits"], rows: int, columns: int, loop: bool = False
-    ) -> Float[Tensor, "batch time rows columns width"]:
-        """loop: the last layer precedes the first."""
-        batch, time = things.shape[:2]
-        where = (things[..., 0] > 0).nonzero()
-        told = things[tuple(where.T)]
-        before = beside(things, loop)[:, :, :, 0, 0][tuple(where.T)]
-        radius = (told[:, SIZE].float() / EIGHTHS).clamp_min(0.25)[:, None, None]
-        now = centres(told)
-        then = torch.where(before[:, :1] > 0, centres(before), now)
-        seats = torch.stack((now, now - ways(told), then), dim=1)
-        middles = [torch.arange(count, device=things.device) + 0.5 for count in (columns, rows)]
-        x, y = (middle - seat[:, :, None] for middle, seat in zip(middles, seats.unbind(-1), strict=True))
-        across, down = (
-            linear(_in_one(torch.cat((waves(away, PLACE_WAVES), waves(away / radius, RADIUS_WAVES)), dim=-1)))
-            for linear, away in ((self.across, x), (self.down, y))
-        )
-        looks = self.things(told)
-        whole = self.looks(looks) + self.since(_changes(told, before))
-        on = self.on(waves(_on_the_thing(told, (x / radius)[:, 0], (y / radius)[:, 0]), RADIUS_WAVES).flatten(3))
-        features = F.silu(whole[:, None, None] + down[:, :, None] + across[:, None] + on)
-        reach = NEAR_RADII * radius[:, 0] + NEAR_CELLS
-        near = ((y[:, 0].abs() < reach)[:, :, None] & (x[:, 0].abs() < reach)[:, None]).nonzero(as_tuple=True)
-        fine = features[near]
-        for finish in self.finishes:
-            fine = finish(fine, looks, near[0])
-        features = features.index_put(near, fine)
-        answers = self.out(F.silu(self.between(features)))
-        layers = answers.new_zeros(batch * time, rows, columns, answers.shape[-1])
-        return layers.index_add(0, where[:, 0] * time + where[:, 1], answers).unflatten(0, (batch, time))
-
-
-class Finish(nn.Module):
-    """A residual layer of cells near a thing, gated by what the thing looks like: what is drawn where is another matter
-    for a star than for a ball. It starts at zero."""
-
-    def __init__(self, looks_width: int) -> None:
-        super().__init__()
-        self.gate = nn.Linear(looks_width, PAINT_WIDTH)
-        self.enter, self.leave = nn.Linear(PAINT_WIDTH, PAINT_WIDTH), nn.Linear(PAINT_WIDTH, PAINT_WIDTH)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
-
-    def forward(
-        self,
-        cells: Float[Tensor, "cells width"],
-        looks: Float[Tensor, "things looks_width"],
-        whose: Int[Tensor, " cells"],
-    ) -> Float[Tensor, "cells width"]:
-        return cells + self.leave(F.silu(self.enter(cells)) * self.gate(looks)[whose])
-
-
-def _in_one(seen: Float[Tensor, "things seats places features"]) -> Float[Tensor, "things places all_features"]:
-    return seen.transpose(1, 2).flatten(2)
-
-
-def _on_the_thing(
-    things: Int[Tensor, "things digits"], x: Float[Tensor, "things columns"], y: Float[Tensor, "things rows"]
-) -> Float[Tensor, "things rows columns coordinates"]:
-    """Four points around each cell's middle, half a cell apart, along the thing's own axes. x, y: of the middles, from
-    the thing's centre, rightwards and downwards, in its radii."""
-    quarter = torch.tensor((-0.25, 0.25), device=x.device) * EIGHTHS / things[:, SIZE].clamp_min(2)[:, None, None]
-    right, up = (x[..., None] + quarter)[:, None, :, None], -(y[..., None] + quarter)[:, :, None, :, None]
-    angle = (things[:, ANGLE].float() * (2 * pi / ANGLES))[:, None, None, None, None]
-    cosine, sine = angle.cos(), angle.sin()
-    return torch.stack((cosine * right + sine * up, cosine * up - sine * right), dim=-1).flatten(3)
-
-
 CHANGES: Final = 2 + 3 * 2 * len(PLACE_WAVES) + 2
 
 
-def _changes(
+def changes(
     things: Int[Tensor, "*things digits"], before: Int[Tensor, "*things digits"]
 ) -> Float[Tensor, "*things features"]:
     """Whether a thing was there in the layer before, whether it was not, and how it has moved, grown and turned."""

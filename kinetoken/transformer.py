@@ -16,8 +16,9 @@ from kinetoken.grid import GridShape
 from kinetoken.layout import HIDDEN, digits
 from kinetoken.near import NearBlocks
 from kinetoken.norm import RMSNorm
+from kinetoken.painting import ThingsOnGrid
 from kinetoken.reading import GridOnThings
-from kinetoken.things import Gist, ThingsIn, ThingsInWords, ThingsOnGrid, ThingsOut
+from kinetoken.things import Gist, ThingsIn, ThingsInWords, ThingsOut
 from kinetoken.vocabulary import Vocabulary
 
 
@@ -30,13 +31,15 @@ class TransformerConfig:
     halvings: how often rows and columns are halved on the way to the transformer; a patch of 2^halvings codes square is
     one position. near_blocks: of convolutions, at each resolution above the transformer's, before it and after it.
     levels: the radices of a code's digits, lowest first, if codes have any (FSQ's have): codes that share a digit then
-    share what is learned about it. looks, things: the radices of the digits by which a layout says what a thing looks
+    share what is learned about it. squares: whether the first digits of four cells in a square tell of two colours, as
+    a mosaic's do. looks, things: the radices of the digits by which a layout says what a thing looks
     like, and how many things it has room for in every layer of time (layout.py); without looks there is no layout.
     """
 
     text_codes: int
     visual_codes: int
     levels: tuple[int, ...] = ()
+    squares: bool = False
     depth: int = 6
     width_per_layer: int = 40
     head_width: int = 32
@@ -55,6 +58,8 @@ class TransformerConfig:
             raise ValueError(f"halvings lie in [0, 5], found {self.halvings}")
         if self.near_blocks < 1:
             raise ValueError(f"near_blocks must be at least 1, found {self.near_blocks}")
+        if self.squares and not self.levels:
+            raise ValueError("codes of squares need levels: the first digit tells of the colours")
         if self.levels and prod(self.levels) != self.visual_codes:
             raise ValueError(f"{self.visual_codes} codes have no digits of radices {self.levels}")
         if self.things < 1 or any(radix < 1 for radix in self.looks):
@@ -106,7 +111,7 @@ class TransformerConfig:
     @property
     def head_code_width(self) -> int:
         """Channels of one place before its logits."""
-        return 2 * self.code_width
+        return 4 * self.code_width
 
 
 class Features(NamedTuple):
@@ -114,7 +119,7 @@ class Features(NamedTuple):
 
     words: Float[Tensor, "batch words width"]
     things: Float[Tensor, "batch time things width"]
-    cells: Float[Tensor, "batch time rows columns code_width"]
+    cells: Float[Tensor, "batch time rows columns head_width"]
 
 
 class Transformer(nn.Module):
@@ -159,7 +164,13 @@ class Transformer(nn.Module):
             self.things_in_words = ThingsInWords(config.looks, config.things, config.width)
             self.telling_in, self.telling_out = (nn.Linear(config.width, config.width) for _ in range(2))
             self.things_in = ThingsIn(config.looks, config.width)
-            self.things_on_grid = ThingsOnGrid(config.looks, widths[0])
+            self.things_on_grid = ThingsOnGrid(
+                config.looks,
+                config.things,
+                widths[0],
+                config.head_code_width,
+                config.levels[0] if config.squares else 0,
+            )
             self.grid_on_things = GridOnThings(config.things, config.width, config.near_widths or widths)
             self.showing_in, self.showing_out = (nn.Linear(config.width, config.width) for _ in range(2))
             silent = (self.gist_in, self.gist_out, self.telling_in, self.telling_out, self.showing_in, self.showing_out)
@@ -192,7 +203,8 @@ class Transformer(nn.Module):
             things, hidden = self.things_in(layout, loop), layout[..., 0] == HIDDEN
             telling = F.silu(self.things_in_words(layout, loop))
             positions[0] = positions[0] + self.telling_in(telling)[:, None]
-            cells = cells + self.things_on_grid(layout, shape.rows, shape.columns, loop)
+            painted = self.things_on_grid(layout, self._first_digits(grid), loop)
+            cells = cells + painted.told
         near_in, near_out = (
             list(zip(blocks, linear, strict=True)) if grid.numel() else []  # convolutions refuse what is empty
             for blocks, linear in ((self.near_in, self.narrow), (self.near_out, self.widen))
@@ -215,9 +227,12 @@ class Transformer(nn.Module):
         for (blocks, widen), known in reversed(list(zip(near_out, fine, strict=True))):
             cells = known + rearrange(widen(cells), "b t r k (pr pk c) -> b t (r pr) (k pk) c", pr=2, pk=2)
             cells = blocks(cells, loop)
+        heads = (*grid.shape, self.config.head_code_width)
+        cells = self.code_enter(self.code_norm(cells)) if grid.numel() else cells.new_zeros(heads)
         if self.config.looks:
             things = things + self.gist_out(gist)[:, None, None] + self.showing_out(shown)
             words = words + self.telling_out(telling)[:, None]
+            cells = cells + painted.drawn
         return Features(words, things, cells)
 
     def _shown(
@@ -235,6 +250,11 @@ class Transformer(nn.Module):
         shown = self.grid_on_things(things[asking], [level[asking] for level in cells], loop)
         return torch.zeros_like(things).index_copy(0, asking, shown * hidden[asking][..., None])
 
+    def _first_digits(self, grid: Int[Tensor, "batch time rows columns"]) -> Int[Tensor, "batch time rows columns"]:
+        """Of codes; HIDDEN where there is none."""
+        codes = grid - self.config.vocabulary.text_end
+        return torch.where(codes < 0, HIDDEN, codes % self.config.levels[0] if self.config.levels else 0)
+
     def _id_vectors(self) -> Float[Tensor, "ids code_width"]:
         text, visual = self.embedding.weight.split((self.config.vocabulary.text_end, self.config.visual_codes))
         return torch.cat((text, visual + self.digit_in(self.digits).sum(1)))
@@ -244,16 +264,15 @@ class Transformer(nn.Module):
         logits = self.word_out(words)
         return logits.index_fill(-1, torch.tensor(Vocabulary.MASK, device=logits.device), float("-inf"))
 
-    def grid_logits(self, cells: Float[Tensor, "places code_width"]) -> Float[Tensor, "places visual"]:
+    def grid_logits(self, cells: Float[Tensor, "places head_width"]) -> Float[Tensor, "places visual"]:
         """Over codes [0, visual), for the features of the cells that are asked for."""
         return F.linear(*self.grid_head(cells))
 
     def grid_head(
-        self, cells: Float[Tensor, "places code_width"]
-    ) -> tuple[Float[Tensor, "places head"], Float[Tensor, "visual head"], Float[Tensor, " visual"]]:
+        self, cells: Float[Tensor, "places head_width"]
+    ) -> tuple[Float[Tensor, "places head_width"], Float[Tensor, "visual head_width"], Float[Tensor, " visual"]]:
         """Features, weight and bias of a linear layer whose outputs are the logits."""
-        features = F.silu(self.code_enter(self.code_norm(cells)))
-        return features, self.code_out.weight + self.digit_out(self.digits).sum(1), self.code_out.bias
+        return F.silu(cells), self.code_out.weight + self.digit_out(self.digits).sum(1), self.code_out.bias
 
     def _rotation(self, words: int, grid: GridShape, loop: bool = False) -> Float[Tensor, "2 positions pairs"]:
         rotation = _rotation(words, self.config.slots, grid, self.config.patch, self.config.head_width, loop)
@@ -293,8 +312,8 @@ class Transformer(nn.Module):
             (2 * config.near_blocks * 12 * fine**2 + 2 * fine * coarse) / 4**level
             for level, (fine, coarse) in enumerate(pairwise(widths))
         )
-        head = widths[0] * config.head_code_width + config.head_code_width * config.visual_codes
-        return 2.0 * (grid.cells * near + positions * config.depth * layer + logits * head)
+        enter, head = widths[0] * config.head_code_width, config.head_code_width * config.visual_codes
+        return 2.0 * (grid.cells * (near + enter) + positions * config.depth * layer + logits * head)
 
     def adamw_parameters(self) -> list[Tensor]:
         """Tables of ids are no linear maps between features: AdamW, not Muon."""

@@ -51,7 +51,7 @@ from kinetoken.layout import (
 from kinetoken.processes.masked import MaskedObjective, SamplingConfig, fill_grid, fill_text, with_layout
 from kinetoken.processes.masking import CanvasBatch, MaskingConfig, to_be_written, training_canvas
 from kinetoken.tasks import captioning, text_to_video
-from kinetoken.things import ThingsOnGrid, ThingsOut, _on_the_thing
+from kinetoken.things import ThingsOut
 from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
 from tests.conftest import noisy
@@ -162,25 +162,6 @@ def test_windows_see_things_from_their_corner() -> None:
 
 
 # What the network does with it
-
-
-def test_painting_knows_no_order_and_no_absent_things() -> None:
-    torch.manual_seed(0)
-    paint, told = ThingsOnGrid(LOOKS, 16), _layouts(8)
-    cells = paint(told, 8, 8)
-    torch.testing.assert_close(paint(told.flip(2), 8, 8), cells)
-    nothing = told[..., :1] == 0
-    assert (cells[nothing.all(2).squeeze(-1)] == 0).all()
-    hidden = told.masked_fill(nothing, HIDDEN)
-    torch.testing.assert_close(paint(hidden, 8, 8), cells)
-
-
-def test_painting_moves_with_the_thing() -> None:
-    paint, told = ThingsOnGrid(LOOKS, 16), _layouts(1)[:, :1, :1].clone()
-    told[..., X:SIZE] = MARGIN + 3 * EIGHTHS
-    moved = told.clone()
-    moved[..., X:SIZE] += 2 * EIGHTHS
-    torch.testing.assert_close(paint(told, 8, 8)[:, :, :6, :6], paint(moved, 8, 8)[:, :, 2:, 2:], atol=1e-4, rtol=1e-4)
 
 
 def test_a_things_nats_are_those_of_its_digits_in_turn() -> None:
@@ -298,15 +279,6 @@ def test_the_gist_is_of_words_and_of_nothing_else(network: Transformer) -> None:
     other = text[:, [1, 0, 2, 3]]
     assert not torch.allclose(network.gist(other, network.embedding(other)), gist)
     assert not network.gist(text[:, :0], network.embedding(text[:, :0])).any()
-
-
-def test_a_cell_knows_where_on_a_thing_it_lies() -> None:
-    """Of a thing that has turned by a quarter, what lies above its centre lies on its right."""
-    turned = torch.tensor([[1, 0, 0, 0, 128, 128, 2 * EIGHTHS, ANGLES // 4, WAY, WAY, 0]])
-    above = _on_the_thing(turned, torch.zeros(1, 1), torch.full((1, 1), -1.5)).unflatten(-1, (4, 2))
-    torch.testing.assert_close(above.mean(3).flatten(), torch.tensor([1.5, 0.0]), atol=1e-6, rtol=0)
-    spread = above.flatten(0, 3) - above.mean(3).flatten()
-    assert spread.abs().allclose(torch.full((4, 2), 0.125))  # a quarter of a cell, of two
 
 
 def test_what_is_learned_is_what_would_be_written_next_or_can_be_read() -> None:
@@ -435,3 +407,17 @@ def test_words_are_told_what_becomes_of_things(network: Transformer) -> None:
     assert not torch.allclose(right, other, atol=1e-3)
     hidden = network.things_in_words(torch.full_like(told, HIDDEN))
     torch.testing.assert_close(hidden[0], hidden[1])
+
+
+def test_what_is_surely_not_there_is_not_waited_for() -> None:
+    """A pass for each layer, where each thing would have one of its own."""
+    passes = []
+    for surely in (0.0, 100.0):
+        network, count = noisy(CONFIG), []
+        with torch.no_grad():
+            network.things_out.out[0].bias[0] += surely
+        network.register_forward_hook(lambda *_, count=count: count.append(1))
+        canvas = with_layout(network, text_to_video(ROW, SHAPE), torch.Generator().manual_seed(0), 1.0)
+        assert canvas.layout_known.all()
+        passes.append(len(count))
+    assert passes == [SHAPE.time * THINGS, SHAPE.time] and not canvas.layout.any()

@@ -121,16 +121,21 @@ def train_network(
     *,
     data: Path | None = None,
     start: str | None = None,
+    tokens_folder: Path | None = None,
     seconds: float | None = None,
     on_tokenized: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingResult:
-    """Tokenize toybox into run/tokens unless that is done, train, then write the whole model to run/model.
+    """Tokenize toybox into tokens_folder, or run/tokens, unless that is done, train, then write the whole model to
+    run/model.
 
     data: tokens of prepared clips, instead of toybox; the tokenizer must be the one that made them.
     start: a model to set out from, instead of random weights; its network's shape and words count, not the recipe's. Of
     one that speaks other codes, no more is taken than what it knows of words and what it does with patches.
-    on_tokenized(done, total) is told how many clips are tokenized.
+    on_tokenized(done, total) is told how many clips are tokenized. Raises: ValueError if the recipe is for parts of a
+    network, and there is none to set out from.
     """
+    if recipe.parts and start is None:
+        raise ValueError("this recipe trains parts of a network: say which one by --from")
     tokenizer = load_tokenizer(tokenizer_folder)
     torch.manual_seed(recipe.training.seed)
     begun = None if start is None else Generator.from_pretrained(start, device="cpu")
@@ -139,12 +144,15 @@ def train_network(
         _fresh_network(recipe, tokenizer, data) if begun is None else _begun_network(begun, tokenizer, data)
     )
     if data is None:
-        tokens = toybox_tokens(recipe, tokenizer, run / "tokens", on_tokenized)
+        tokens = toybox_tokens(recipe, tokenizer, tokens_folder or run / "tokens", on_tokenized)
     else:
         tokens = own_tokens(recipe, data, codec, network.config.words)
     if not speaks and not isinstance(tokenizer.quantizer, Mosaic):  # a mosaic's digits say what codes look like
         some = tokens.shards[0].codes[:LOOKED_AT].astype(np.int64)
         network.begin_by_looks(tokenizer.looks(torch.from_numpy(some)))
+    if recipe.parts:
+        for name, weight in network.named_parameters():
+            weight.requires_grad_(name.startswith(recipe.parts))
     config = ModelConfig(tokenizer=tokenizer.config, network=network.config, sampling=recipe.sampling, **tokens.shape)
 
     def flops(batch: CanvasBatch) -> float:
@@ -195,6 +203,7 @@ def _fresh_network(
         text_codes=codec.size,
         visual_codes=quantizer.codes,
         levels=quantizer.digits,
+        squares=quantizer.kind == "mosaic",
         depth=recipe.depth,
         words=recipe.words,
         looks=LOOKS if data is None else (),
@@ -216,7 +225,13 @@ def _begun_network(begun: Generator, tokenizer: VideoTokenizer, data: Path | Non
     if not _speaks(begun, tokenizer):
         quantizer = tokenizer.config.quantizer
         network = Transformer(
-            replace(begun.config.network, visual_codes=quantizer.codes, levels=quantizer.digits, looks=looks)
+            replace(
+                begun.config.network,
+                visual_codes=quantizer.codes,
+                levels=quantizer.digits,
+                squares=quantizer.kind == "mosaic",
+                looks=looks,
+            )
         )
         network.begin_by_words(begun.network)
     elif (begun.config.network.looks, begun.config.network.slots) == (looks, THINGS if looks else 0):
@@ -265,9 +280,10 @@ class Command:
     """Set out from these weights instead of random ones: for a tokenizer a run's folder, for a network a model's (a
     bundled name will do). Their shape counts, not the recipe's. Of a model that speaks other codes than the tokenizer
     what it knows of words is taken, and its tables of codes begin anew."""
-    recipe: Literal["debug", "pictures", "small", "base"] = "small"
-    """debug: seconds, to see that all runs. pictures: for a network, single frames before anything moves. small: a
-    laptop. base: a GPU or several."""
+    recipe: Literal["debug", "pictures", "small", "painting", "planning", "telling", "base"] = "small"
+    """debug: seconds, to see that all runs. small: a laptop. base: a GPU or several. For a toybox network, too, before
+    small, pictures: single frames; and after it, for parts alone, painting: how things are drawn; planning: how layouts
+    are written and read; telling: how they are put into words."""
     quantizer: Kind | None = None
     """Of a new tokenizer: mosaic is for flat colours, and a network learns it soonest; fsq learns its codes, for
     everything else. If not given, the recipe's for toybox and fsq for --data."""
@@ -277,6 +293,8 @@ class Command:
     tokenizer: Path | None = None
     """For a network: the run of its tokenizer, or a model's folder, whose tokenizer is taken. With --data it is
     known."""
+    tokens: Path | None = None
+    """For a network: where the tokens of toybox are, or shall be made; RUN/tokens if not given."""
     steps: int | None = None
     """Steps in all, instead of the recipe's. A run that is finished goes on if this is more than it has done."""
     batch_clips: int | None = None
@@ -308,6 +326,7 @@ class Command:
                 self.run,
                 data=self.data,
                 start=self.start,
+                tokens_folder=self.tokens,
                 seconds=seconds,
                 on_tokenized=_tell_tokenized,
             )

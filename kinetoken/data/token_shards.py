@@ -170,7 +170,7 @@ class ShardBatches:
 
     Within a window of `window` batches of a shard, clips are sorted by the length of their captions, so that rows of
     text are hardly padded. Of whole clips a share of the batches is there for captioning: their rows have the full
-    length, which says nothing of the text's.
+    length, which says nothing of the text's, and the clip's first caption: toybox's says all that is to be seen.
     """
 
     def __init__(
@@ -206,9 +206,10 @@ class ShardBatches:
         which = self.turns[step % len(self.turns)]
         visit = step // len(self.turns) * self.turns.count(which) + self.turns[: step % len(self.turns)].count(which)
         members = self._window(which, visit // self.window)[visit % self.window]
-        rows = [self._ids(caption) for _, caption in members]
         rng = np.random.default_rng((self.seed, step))
         captioning = rng.random() < self.captioning and not self.shards[which].excerpt
+        told = [self._fitting(which, clip)[0] if captioning else caption for clip, caption in members]
+        rows = [self._ids(caption) for caption in told]
         length = self.words if captioning else min(self.words, -(-max(map(len, rows)) // 4) * 4)
         text = [(row + [Vocabulary.PAD] * length)[:length] for row in rows]
         grids = np.stack([self.shards[which].codes[clip] for clip, _ in members]).astype(np.int64)
@@ -254,9 +255,12 @@ class ShardBatches:
         """One of the clip's captions that fit the row."""
         if self.shards[which].silent:
             return ""
-        captions = self.shards[which].captions[clip]
-        fitting = [text for text in captions if len(self._ids(text)) <= self.words] or [min(captions, key=len)]
+        fitting = self._fitting(which, clip)
         return fitting[int(rng.integers(len(fitting)))]
+
+    def _fitting(self, which: int, clip: int) -> list[str]:
+        captions = self.shards[which].captions[clip]
+        return [text for text in captions if len(self._ids(text)) <= self.words] or [min(captions, key=len)]
 
     def _ids(self, caption: str) -> list[int]:
         if caption not in self._rows:

@@ -23,8 +23,7 @@ from kinetoken.vocabulary import TextCodec
 
 CLIPS_AT_ONCE = 8
 READ_AS_OFTEN: tuple[Style, ...] = ("full", "full", "reworded", "shuffled", "terse")
-"""Styles of the captions that a clip is stored with; training picks one at random. The full ones come twice, so that a
-network that captions says all that it sees."""
+"""Styles of the captions that a clip is stored with; training picks one at random, and for captioning the first."""
 
 
 def toybox_codec(ids: int, scenes: int = 4000) -> TextCodec:

@@ -6,7 +6,7 @@ Masked (absorbing) discrete diffusion as in MaskGIT (Chang et al. 2022), MAGVIT 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +16,16 @@ from torch import Tensor, nn
 
 from kinetoken.canvas import Canvas
 from kinetoken.grid import GridShape
-from kinetoken.layout import HIDDEN, beside, going_on, together
+from kinetoken.layout import HIDDEN, Foretold, beside, going_on, together
 from kinetoken.processes.cross_entropy import linear_cross_entropy
 from kinetoken.processes.masking import FEWEST, CanvasBatch, MaskingConfig, to_be_written, training_canvas
 from kinetoken.processes.orders import Order, halton_ranks, layer_ranks, outwards, random_ranks
+from kinetoken.things import ThingsOut
 from kinetoken.transformer import Transformer
 from kinetoken.vocabulary import Vocabulary
+
+SURE: Final = 0.999
+"""How probable it must be that a thing is not there, if it is to be written without having been waited for."""
 
 
 class MaskedObjective(nn.Module):
@@ -180,8 +184,8 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
 @torch.inference_mode()
 def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, temperature: float) -> Canvas:
     """Write the unknown things of one canvas, one after another, each digit knowing those before it: layers as the grid
-    is filled, those of which it tells first. A canvas without a layout gets one, if the network has learned to write
-    them."""
+    is filled, those of which it tells first. Things of a layer that are as good as certainly not there are written with
+    its first. A canvas without a layout gets one, if the network has learned to write them."""
     assert len(canvas.text) == 1, "one canvas at a time"
     if not network.config.slots:
         return canvas
@@ -189,28 +193,48 @@ def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, te
         layout = network.config.untold(1, canvas.grid.shape[1]).to(canvas.grid.device)
         canvas = replace(canvas, layout=layout, layout_known=torch.zeros_like(layout[..., 0], dtype=torch.bool))
     told = (canvas.grid_known.any((2, 3)) | canvas.layout_known.any(2))[0].cpu().numpy()
-    slots = [(time, slot) for time in outwards(told, loop=canvas.loop) for slot in range(network.config.slots)]
-    for time, slot in slots:
-        if canvas.layout_known[0, time, slot]:
-            continue
-        here = torch.zeros_like(canvas.layout_known)
-        here[0, time, slot] = True
-        text, grid, layout = canvas.masked
-        if not canvas.grid_known.any():  # a grid that tells nothing is left out, as it is in training
-            grid = grid[:, :, :0, :0]
-        features = network(text, grid, layout, loop=canvas.loop).things[here]
-        ahead = going_on(beside(layout, canvas.loop)[here], network.things_out.radices)
-        others = together(layout)[here]
-        thing = canvas.layout.new_zeros(1, canvas.layout.shape[-1])
-        for place in range(thing.shape[1]):
-            digit = _sample(
-                network.things_out.logits(features, ahead, others, thing, place).float(), noise, temperature
-            )
-            if place == 0 and not digit:
-                break
-            thing[:, place] = digit
-        canvas = canvas.with_things(here, thing)
+    head = network.things_out
+    for time in outwards(told, loop=canvas.loop):
+        while not (known := canvas.layout_known[0, time]).all():
+            text, grid, layout = canvas.masked
+            if not canvas.grid_known.any():  # a grid that tells nothing is left out, as it is in training
+                grid = grid[:, :, :0, :0]
+            features = network(text, grid, layout, loop=canvas.loop).things[0, time]
+            ahead = going_on(beside(layout, canvas.loop)[0, time], head.radices)
+            others, things = together(layout)[0, time], torch.zeros_like(layout[0, time])
+            nothing = _surely_none(head.logits(features, ahead, others, things, 0).float(), temperature)
+            slot = int(known.int().argmin())
+            things[slot] = _written(head, features, ahead, others, slot, noise, temperature)
+            here = torch.zeros_like(canvas.layout_known)
+            here[0, time] = ~known & nothing
+            here[0, time, slot] = True
+            canvas = canvas.with_things(here, things[here[0, time]])
     return canvas
+
+
+def _written(
+    head: ThingsOut,
+    features: Float[Tensor, "things width"],
+    ahead: Foretold,
+    others: Int[Tensor, "things all_things digits"],
+    slot: int,
+    noise: torch.Generator,
+    temperature: float,
+) -> Int[Tensor, " digits"]:
+    """One of a layer's things, digit by digit."""
+    it = slice(slot, slot + 1)
+    ahead, thing = Foretold(*(part[it] for part in ahead)), others.new_zeros(1, others.shape[-1])
+    for place in range(thing.shape[1]):
+        logits = head.logits(features[it], ahead, others[it], thing, place)
+        thing[:, place] = _sample(logits.float(), noise, temperature)
+        if not thing[0, 0]:
+            break
+    return thing[0]
+
+
+def _surely_none(seen: Float[Tensor, "things radix"], temperature: float) -> Bool[Tensor, " things"]:
+    """Which things are as good as certainly not there. seen: logits of their first digits."""
+    return (seen / max(temperature, 0.01)).softmax(-1)[:, 0] > SURE
 
 
 @torch.inference_mode()

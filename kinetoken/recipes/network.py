@@ -38,9 +38,10 @@ class Excerpt:
 @dataclass(frozen=True, kw_only=True)
 class NetworkRecipe:
     """excerpts: they cost a part of a whole clip and teach colours, shapes and motions as well. plans: scenes of which
-    only words and layouts are seen, in so many turns. depth: the size dial of
-    the transformer. text_ids: of the byte-level BPE. words: longest row of text. batch_clips: of the first share; of
-    other shapes as many as make no more codes. sampling: what the model samples by until it is told otherwise."""
+    only words and layouts are seen, in so many turns. depth: the size dial of the transformer. text_ids: of the
+    byte-level BPE. words: longest row of text. batch_clips: of the first share; of other shapes as many as make no more
+    codes. sampling: what the model samples by until it is told otherwise. parts: of the network that learn, by how
+    their names begin; all if none is named."""
 
     training: TrainingConfig
     data: tuple[ClipShare, ...]
@@ -54,6 +55,7 @@ class NetworkRecipe:
     captioning: float = 0.25  # of batches of whole clips
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    parts: tuple[str, ...] = ()
 
 
 def debug() -> NetworkRecipe:
@@ -82,9 +84,10 @@ TOYBOX = (
 )
 """The first share's shape is the model's."""
 TOYBOX_SAMPLING = SamplingConfig(
-    steps=28, first=6.0, exponent=4.0, guidance=1.3, temperature=0.4, layout_temperature=0.3
+    steps=28, first=6.0, exponent=4.0, guidance=1.0, temperature=0.25, layout_temperature=0.3
 )
-"""Where the words name no ground, fewer steps for the first layer make a patchwork of several."""
+"""Where the words name no ground, fewer steps for the first layer make a patchwork of several. Guidance would cost as
+much again, and gain nothing where a layout says what is to be painted."""
 
 
 def pictures() -> NetworkRecipe:
@@ -140,6 +143,51 @@ def small() -> NetworkRecipe:
             sample_every=1000,
             checkpoint_every_seconds=240.0,
         ),
+    )
+
+
+def painting() -> NetworkRecipe:
+    """After `small`: how things are drawn, mostly from windows, which are full of edges. What takes the whole network
+    hours takes the part that does it minutes (docs/journal.md)."""
+    turns = (2, 0, 0, 0, 0, 0)
+    return replace(
+        small(),
+        parts=("things_on_grid", "code_", "digit_out"),
+        data=tuple(replace(share, turns=count) for share, count in zip(TOYBOX, turns, strict=True)),
+        excerpts=(
+            Excerpt(layers=5, side=8, turns=4, silent=True),
+            Excerpt(layers=5, side=8, turns=3, share=1, silent=True),
+        ),
+        plan_turns=0,
+        captioning=0.0,
+        training=replace(small().training, total_steps=800, learning_rate=4e-3, adam_learning_rate=1.3e-3),
+    )
+
+
+def planning() -> NetworkRecipe:
+    """After `painting`: how layouts are written, and read from a grid."""
+    turns = (1, 2, 0, 0, 0, 0)
+    return replace(
+        small(),
+        parts=("grid_on_things", "showing_out", "things_out", "gist"),
+        data=tuple(replace(share, turns=count) for share, count in zip(TOYBOX, turns, strict=True)),
+        excerpts=(),
+        plan_turns=5,
+        captioning=0.0,
+        training=replace(small().training, total_steps=1000, learning_rate=3e-3, adam_learning_rate=1.5e-3),
+    )
+
+
+def telling() -> NetworkRecipe:
+    """After `planning`: how layouts are put into words."""
+    return replace(
+        small(),
+        parts=("things_in_words", "telling_out", "word_out"),
+        data=tuple(replace(share, turns=0) for share in TOYBOX),
+        excerpts=(),
+        plan_turns=1,
+        captioning=1.0,
+        training=replace(small().training, total_steps=200, adam_learning_rate=2e-3),
     )
 
 

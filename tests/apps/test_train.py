@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,10 @@ from safetensors.torch import load_file
 
 from kinetoken.apps.cli import main
 from kinetoken.apps.doctor import _one_clip, overfit_network, overfit_tokenizer
-from kinetoken.apps.train import _begun_network, load_tokenizer
+from kinetoken.apps.train import _begun_network, load_tokenizer, train_network
 from kinetoken.data.toybox_layout import LOOKS
 from kinetoken.generator import Generator
+from kinetoken.recipes.network import NetworkRecipe, debug, painting, planning, telling
 
 
 def _weights(run: Path) -> dict[str, torch.Tensor]:
@@ -51,6 +53,29 @@ def test_from_nothing_to_a_clip(tmp_path: Path, capsys: pytest.CaptureFixture[st
     picture = tmp_path / "clip.png"
     assert main(["generate", "a red ball", "-o", str(picture), "--model", str(first / "model"), "--steps", "2"]) == 0
     assert picture.exists()
+
+
+def test_a_part_is_trained_and_nothing_else(tmp_path: Path) -> None:
+    """On the tokens that are there already."""
+    tokenizer, first, second = (tmp_path / name for name in ("tokenizer", "first", "second"))
+    _train("tokenizer", "--run", str(tokenizer), "--steps", "1")
+    _train("network", "--run", str(first), "--tokenizer", str(tokenizer), "--steps", "1")
+    recipe = replace(debug(), parts=("things_out", "code_out"))
+    made = len(list((first / "tokens").iterdir()))
+    train_network(recipe, tokenizer, second, start=str(first / "model"), tokens_folder=first / "tokens")
+    assert not (second / "tokens").exists() and len(list((first / "tokens").iterdir())) == made
+    before, after = (Generator.from_pretrained(run / "model").network.state_dict() for run in (first, second))
+    moved = {name for name in before if not before[name].equal(after[name])}
+    assert moved and all(name.startswith(recipe.parts) for name in moved)
+    assert {"code_out.weight", "things_out.enter.weight"} <= moved
+    with pytest.raises(ValueError, match="--from"):
+        train_network(recipe, tokenizer, tmp_path / "third")
+
+
+@pytest.mark.parametrize("recipe", [painting(), planning(), telling()])
+def test_recipes_of_parts_name_parts_that_there_are(recipe: NetworkRecipe) -> None:
+    names = [name for name, _ in Generator.from_pretrained("toybox").network.named_parameters()]
+    assert recipe.parts and all(any(name.startswith(part) for name in names) for part in recipe.parts)
 
 
 def test_doctor_learns_one_clip_by_heart() -> None:

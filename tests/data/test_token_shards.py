@@ -84,6 +84,15 @@ def test_rows_to_be_written_do_not_betray_their_length(batches: ShardBatches) ->
     assert lengths[True] == {32} and max(lengths[False]) < 32 and all(length % 4 == 0 for length in lengths[False])
 
 
+def test_captioning_learns_the_first_caption_and_painting_all(batches: ShardBatches) -> None:
+    """Else whoever writes one stops where some told less."""
+    texts = {True: set(), False: set()}
+    for batch in map(batches.batch, range(40)):
+        texts[bool(batch.captioning.any())] |= {CODEC.decode(row.tolist()) for row in batch.text}
+    assert texts[True] and all(text.startswith("ball") for text in texts[True])
+    assert {text.split()[0] for text in texts[False]} == {"ball", "a"}
+
+
 def test_codes_are_of_the_one_vocabulary(batches: ShardBatches) -> None:
     grid = batches.batch(0).grid
     assert grid.min() >= NETWORK.vocabulary.text_end and grid.max() < NETWORK.vocabulary.size
