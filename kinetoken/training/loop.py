@@ -255,7 +255,8 @@ class _Trainer:
         seed_step(config.seed, state.step, self.group.rank)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             loss, metrics = self.network(batch)
-        loss.backward()
+        if loss.requires_grad:  # else the batch asks nothing of the parts that learn
+            loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, config.gradient_clip)
         alarm(state.step, self.group.mean(loss), norm)
         self.scale = self._scheduled()
