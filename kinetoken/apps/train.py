@@ -201,15 +201,22 @@ def _fresh_network(
     quantizer = tokenizer.config.quantizer
     config = TransformerConfig(
         text_codes=codec.size,
-        visual_codes=quantizer.codes,
-        levels=quantizer.digits,
-        squares=quantizer.kind == "mosaic",
+        **_codes_of(quantizer),
         depth=recipe.depth,
         words=recipe.words,
         looks=LOOKS if data is None else (),
         things=THINGS,
     )
     return Transformer(config), codec
+
+
+def _codes_of(quantizer: QuantizerConfig) -> dict[str, Any]:
+    """What a network's config says of its codes."""
+    return {
+        "visual_codes": quantizer.codes,
+        "levels": quantizer.digits,
+        "squares": quantizer.kind == "mosaic",
+    }
 
 
 def _speaks(model: Generator, tokenizer: VideoTokenizer) -> bool:
@@ -223,16 +230,7 @@ def _begun_network(begun: Generator, tokenizer: VideoTokenizer, data: Path | Non
     others."""
     looks = LOOKS if data is None else ()
     if not _speaks(begun, tokenizer):
-        quantizer = tokenizer.config.quantizer
-        network = Transformer(
-            replace(
-                begun.config.network,
-                visual_codes=quantizer.codes,
-                levels=quantizer.digits,
-                squares=quantizer.kind == "mosaic",
-                looks=looks,
-            )
-        )
+        network = Transformer(replace(begun.config.network, **_codes_of(tokenizer.config.quantizer), looks=looks))
         network.begin_by_words(begun.network)
     elif (begun.config.network.looks, begun.config.network.slots) == (looks, THINGS if looks else 0):
         network = begun.network.train()
@@ -335,6 +333,8 @@ class Command:
             print(f"{self.run}: step {result.step}, {state}; weights in {self.run / 'model'}")
 
     def _network_tokenizer(self) -> Path:
+        if self.data is not None and self.tokens is not None:
+            raise ValueError("--data brings tokens of its own: leave --tokens, which are toybox's, out")
         if self.data is not None and self.tokenizer is None:
             tokens_card(self.data)
             return self.data / TOKENIZER

@@ -179,11 +179,12 @@ def planning() -> NetworkRecipe:
 
 
 def telling() -> NetworkRecipe:
-    """After `planning`: how layouts are put into words."""
+    """After `planning`: how layouts are put into words, and grounds, which are in no layout."""
+    turns = (1, 1, 0, 0, 0, 0)
     return replace(
         small(),
         parts=("things_in_words", "telling_out", "word_out"),
-        data=tuple(replace(share, turns=0) for share in TOYBOX),
+        data=tuple(replace(share, turns=count) for share, count in zip(TOYBOX, turns, strict=True)),
         excerpts=(),
         plan_turns=1,
         captioning=1.0,

@@ -139,6 +139,8 @@ def test_kinds_and_recipes_that_do_not_fit_are_told(tmp_path: Path, capsys: pyte
         (("network", "--tokenizer", "t", "--quantizer", "mosaic"), "new tokenizer"),
         (("tokenizer", "--from", "t", "--quantizer", "mosaic"), "new tokenizer"),
         (("tokenizer", "--recipe", "pictures"), "no recipe pictures"),
+        (("network", "--tokenizer", "t", "--recipe", "painting"), "--from"),
+        (("network", "--data", "d", "--tokens", "t"), "tokens of its own"),
     ):
         assert main(["train", *wrong, "--run", str(tmp_path / "run")]) == 2
         assert why in capsys.readouterr().err
