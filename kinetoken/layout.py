@@ -12,7 +12,7 @@ et al. 2023). Here one network does both: it writes a layout, then paints what i
 """
 
 from math import cos, pi, sin
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Complex, Float, Int
@@ -35,6 +35,8 @@ TURNS: Final = (2.0, 2**0.5, 0.0, -2.0)
 bounce, an eighth of a turn, a quarter, half of one."""
 BENDS: Final = (1, -1, 2, -2, 4)
 """Eighths of a turn by which a step may differ from the one before it, anticlockwise."""
+HALVES: Final = (0, 1, -1, 2, -2, 4, -4)
+"""Sixteenths of a turn by which the second half of a step may differ from the first."""
 FIRM: Final = 2  # eighths that both halves of a step are long if they are to say how it bends
 GUESSES: Final = 2 + len(BENDS) + len(TURNS) + 1
 
@@ -86,18 +88,39 @@ def beside(
     return torch.stack(sides, dim=3)
 
 
-def together(
-    layout: Int[Tensor, "batch time things digits"],
-) -> Int[Tensor, "batch time things all_things digits"]:
-    """Of each thing, all things of its layer."""
-    return layout[:, :, None].expand(-1, -1, layout.shape[2], -1, -1)
+class Others(NamedTuple):
+    """The things of a layer, as each of them sees them. now: whether they are as they are in it; what is unknown there
+    is as it was in the layer before, for what is written next must not run into it."""
+
+    things: Int[Tensor, "*things all_things digits"]
+    now: Bool[Tensor, "*things all_things"]
+
+
+def together(layout: Int[Tensor, "batch time things digits"], loop: bool = False) -> Others:
+    """Of each thing, all things of its layer; itself, if it is unknown, is HIDDEN. loop: the last layer precedes the
+    first."""
+    before, slots = beside(layout, loop)[:, :, :, 0, 0], layout.shape[2]
+    now = (layout[..., 0] != HIDDEN)[:, :, None].expand(-1, -1, slots, -1)
+    seen = torch.where(now[..., None], layout[:, :, None], before[:, :, None])
+    itself = torch.eye(slots, dtype=torch.bool, device=layout.device)
+    return Others(seen.masked_fill((itself & ~now)[..., None], HIDDEN), now)
 
 
 class Foretold(NamedTuple):
-    """What things might be, and which digits of that can be told."""
+    """What things might be, which digits of that can be told, and what they are in the two nearest layers of either
+    side."""
 
     guesses: Int[Tensor, "things guesses digits"]
     told: Bool[Tensor, "things guesses digits"]
+    near: Int[Tensor, "things sides 2 digits"]
+
+
+Told = TypeVar("Told", Foretold, Others)
+
+
+def at(told: Told, which: Any) -> Told:
+    """Of some things, what is told."""
+    return type(told)(*(part[which] for part in told))
 
 
 def going_on(near: Int[Tensor, "things sides reach digits"], radices: tuple[int, ...]) -> Foretold:
@@ -118,7 +141,7 @@ def going_on(near: Int[Tensor, "things sides reach digits"], radices: tuple[int,
     told = told[:, :, [0, 1, 2, 1]].repeat_interleave(counts, dim=2)
     guesses[..., [ANGLE, WAY_ANGLE]] %= ANGLES
     highest = torch.tensor(radices, device=near.device) - 1
-    return Foretold(guesses.clamp_min(0).minimum(highest).flatten(1, 2), told.flatten(1, 2))
+    return Foretold(guesses.clamp_min(0).minimum(highest).flatten(1, 2), told.flatten(1, 2), near[:, :, :2])
 
 
 def _bent(step: Int[Tensor, "things sides digits"], eighths: int) -> Int[Tensor, "things sides digits"]:
@@ -153,6 +176,15 @@ def _curving(
     for digit, value in ((X, place.real), (Y, place.imag), (WAY_X, WAY - way.real), (WAY_Y, WAY - way.imag)):
         guess[..., digit] = value.round().long()
     return guess
+
+
+def halfway(one: Int[Tensor, "things digits"], things: Int[Tensor, "things digits"]) -> Int[Tensor, "things ways 2"]:
+    """WAY_X and WAY_Y of things that have come from `one`, if both halves of their step are equally long and the second
+    is the first, turned by each of HALVES. What goes in a circle does so, and what goes straight."""
+    turn = torch.polar(torch.ones(len(HALVES)), torch.tensor(HALVES) * (pi / 8)).to(things.device)
+    step = _complex(things[..., X] - one[..., X], things[..., Y] - one[..., Y])
+    second = torch.view_as_real(step[:, None] * (turn / (1 + turn)))
+    return (WAY - second).round().long().clamp(0, 2 * WAY)
 
 
 def _complex(x: Int[Tensor, "*things"], y: Int[Tensor, "*things"]) -> Complex[Tensor, "*things"]:

@@ -297,8 +297,10 @@ def _video_pixels(frame: Any, convert: Callable[..., Any], over: Rgb) -> np.ndar
 
 
 def _laid_over(rgba: UInt8[np.ndarray, "height width 4"], over: Rgb) -> UInt8[np.ndarray, "height width 3"]:
-    colour, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
-    return ((colour * alpha + np.array(over, np.uint16) * (255 - alpha) + 127) // 255).astype(np.uint8)
+    picture = Image.fromarray(rgba)
+    ground = Image.new("RGBA", picture.size, (*over, 255))
+    ground.alpha_composite(picture)
+    return np.asarray(ground.convert("RGB"))
 
 
 _TICK = {"GIF": 0.01, "WEBP": 0.001, "PNG": 1e-6}  # what can be animated, and the seconds its delays are rounded to

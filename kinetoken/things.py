@@ -14,18 +14,24 @@ from kinetoken.layout import (
     ANGLES,
     EIGHTHS,
     GUESSES,
+    HALVES,
     HIDDEN,
     QUARTERS,
     SIZE,
+    WAY,
     WAY_ANGLE,
     WAY_X,
+    WAY_Y,
     Foretold,
+    Others,
     X,
     Y,
+    at,
     beside,
     centres,
     digits,
     going_on,
+    halfway,
     ways,
 )
 from kinetoken.vocabulary import Vocabulary
@@ -185,7 +191,13 @@ class ThingsOut(nn.Module):
         self.moved = nn.ModuleList(nn.Linear(DIGIT_WIDTH, 2 * AGAINST * size) for size in told[-NUMBERS:])
         self.stepped = nn.ModuleList(nn.Linear(2 * size, DIGIT_WIDTH, bias=False) for size in told[-NUMBERS:])
         self.apart = nn.ModuleList(Apart(told[X], told[SIZE], slots) for _ in (X, Y))
-        for layer in (self.straight, *self.foretold, *self.trust, *self.moved, *self.stepped):
+        self.bent = nn.ModuleList(nn.Linear(DIGIT_WIDTH, len(HALVES)) for _ in (WAY_X, WAY_Y))
+        self.sense = nn.Linear(len(HALVES) * told[WAY_X], DIGIT_WIDTH, bias=False)
+        self.moving = Moving(width)
+        self.learned = nn.ModuleList(nn.Linear(told[digit], DIGIT_WIDTH, bias=False) for digit in MOVING)
+        self.believed = nn.ModuleList(nn.Linear(DIGIT_WIDTH, len(FINE_WAVES)) for _ in MOVING)
+        guesses = (*self.foretold, *self.trust, *self.bent, self.sense, *self.learned, *self.believed)
+        for layer in (self.straight, *self.moved, *self.stepped, *guesses):
             nn.init.zeros_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
@@ -202,13 +214,17 @@ class ThingsOut(nn.Module):
         self,
         words: Float[Tensor, "things width"],
         ahead: Foretold,
-        others: Int[Tensor, "things all_things digits"],
+        others: Others,
         things: Int[Tensor, "things digits"],
         place: int,
     ) -> Float[Tensor, "things radix"]:
         """Of the digit at a place, given those before it; what `things` has from that place on is not read. ahead:
         what they would be, by the layers around (`going_on`). others: what is told of their own layers (`together`)."""
-        guesses, told = (part.unflatten(1, (2, -1)) for part in ahead)
+        digit = place - len(self.radices)
+        guess = self._guess(words, ahead.near, digit) if digit in MOVING else None
+        bent = digit - WAY_X
+        come = halfway(ahead.guesses[:, 0], things).unbind(-1) if bent in (0, 1) else ()
+        guesses, told = (part.unflatten(1, (2, -1)) for part in ahead[:2])
         foretold = (self._answers(place)[guesses[..., place]] * told[..., place, None]).flatten(1, 2)
         weight, bias = (part.unflatten(0, (-1, DIGIT_WIDTH))[place] for part in (self.enter.weight, self.enter.bias))
         straight = F.linear(words, self.straight.weight.split(self.told)[place])
@@ -219,8 +235,20 @@ class ThingsOut(nn.Module):
                 step = things[:, None, earlier] - guesses[:, :, 0, earlier] + self.radices[earlier] - 1
                 steps = self._steps(number)[step] * told[:, :, 0, earlier, None]
                 feature = feature + self.stepped[number](steps.flatten(1))
+        if guess is not None:
+            feature = feature + self.learned[MOVING.index(digit)](guess)
+        if bent == 1:
+            step = things[:, WAY_X, None] - come[0] + self.radices[WAY_X] - 1
+            steps = self._steps(NUMBERS + WAY_X)[step] * told[:, :1, 0, WAY_X, None]
+            feature = feature + self.sense(steps.flatten(1))
         feature = F.silu(self.between[place](F.silu(feature)))
         trusted = (self.trust[place](feature)[..., None] * foretold).sum(1)
+        if guess is not None:
+            belief = self.believed[MOVING.index(digit)](feature)
+            trusted = trusted + F.pad(belief.repeat(1, 2), (0, 1)) * guess
+        if come:
+            known = self._answers(place)[come[bent]] * told[:, :1, 0, place, None]
+            trusted = trusted + (self.bent[bent](feature)[..., None] * known).sum(1)
         logits = F.linear(self.out[place](feature) + straight + trusted, self._answers(place))
         number = place - len(self.radices) + NUMBERS
         if number < 0:
@@ -230,10 +258,19 @@ class ThingsOut(nn.Module):
         logits = logits + self._by_step(steps, against, known, place)
         if number >= len(self.apart):
             return logits
-        told, others = others[..., 0] > 0, others.clamp_min(0)
-        across = self._steps(0)[things[:, None, X] - others[..., X] + self.radices[X] - 1] if number else None
-        steps = self.apart[number](feature, self._answers(len(self.radices) + SIZE)[others[..., SIZE]], across)
-        return logits + self._by_step(steps, others[..., place], told, place)
+        near = others.things.clamp_min(0)
+        across = self._steps(0)[things[:, None, X] - near[..., X] + self.radices[X] - 1] if number else None
+        sizes = self._answers(len(self.radices) + SIZE)[near[..., SIZE]]
+        steps = self.apart[number](feature, sizes, others.now, across)
+        return logits + self._by_step(steps, near[..., place], others.things[..., 0] > 0, place)
+
+    def _guess(
+        self, words: Float[Tensor, "things width"], near: Int[Tensor, "things sides 2 digits"], digit: int
+    ) -> Float[Tensor, "things features"]:
+        """What is learned to come, as an answer would be told; zeros for a thing that was not there before."""
+        number = self.moving(words, near)[:, MOVING.index(digit), None]
+        answer = torch.cat((waves(number / EIGHTHS, FINE_WAVES).flatten(1), number / self.radices[digit]), dim=1)
+        return answer * (near[:, 0, 0, :1] > 0)
 
     def _by_step(
         self,
@@ -254,17 +291,17 @@ class ThingsOut(nn.Module):
         self,
         words: Float[Tensor, "things width"],
         near: Int[Tensor, "things sides reach digits"],
-        others: Int[Tensor, "things all_things digits"],
+        others: Others,
         things: Int[Tensor, "things digits"],
     ) -> Float[Tensor, " things"]:
         """Nats of each thing: if it is there of all its digits, else of that it is not. near: of the same things in the
         layers around (`beside`)."""
         there, ahead = things[:, 0] > 0, going_on(near, self.radices)
         nats = F.cross_entropy(self.logits(words, ahead, others, things, 0).float(), things[:, 0], reduction="none")
-        ahead = Foretold(*(part[there] for part in ahead))
+        ahead, others = at(ahead, there), at(others, there)
         of_digits = [
             F.cross_entropy(
-                self.logits(words[there], ahead, others[there], things[there], place).float(),
+                self.logits(words[there], ahead, others, things[there], place).float(),
                 things[there, place],
                 reduction="none",
             )
@@ -272,14 +309,60 @@ class ThingsOut(nn.Module):
         ]
         return nats.index_add(0, there.nonzero()[:, 0], torch.stack(of_digits).sum(0))
 
+    def misguess(
+        self,
+        words: Float[Tensor, "things width"],
+        near: Int[Tensor, "things sides reach digits"],
+        things: Int[Tensor, "things digits"],
+    ) -> Float[Tensor, " things"]:
+        """How far what `Moving` says is from things, in eighths, as Huber (1964) counts; 0 if they are not there, or
+        were not in the layer before. From logits alone, through waves, it would not be learned."""
+        both = ((things[:, 0] > 0) & (near[:, 0, 0, 0] > 0)).nonzero()[:, 0]
+        guesses, truth = self.moving(words[both], near[both, :, :2]), things[both][:, list(MOVING)].float()
+        errors = F.smooth_l1_loss(guesses, truth, reduction="none").sum(1)
+        return words.new_zeros(len(words)).index_add(0, both, errors)
+
+
+MOVING: Final = (X, Y, WAY_X, WAY_Y)
+MOVING_WIDTH: Final = 160
+
+
+class Moving(nn.Module):
+    """Where a thing will be, as a plain function of where it was: one guess more, which is learned. When something hits
+    the ground and how high it comes back follows from a few numbers, but from no recurrence."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.words = nn.Linear(width, MOVING_WIDTH)
+        self.numbers = nn.Linear(2 * 2 * 9, MOVING_WIDTH, bias=False)
+        self.layers = nn.ModuleList(nn.Linear(MOVING_WIDTH, MOVING_WIDTH) for _ in range(4))
+        self.leave = nn.Linear(MOVING_WIDTH, len(MOVING))
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(
+        self, words: Float[Tensor, "things width"], near: Int[Tensor, "things sides 2 digits"]
+    ) -> Float[Tensor, "things numbers"]:
+        """Of each of MOVING. They mean nothing for a thing that was not there in the layer before."""
+        told, x_y = (near[..., :1] > 0).float(), near[..., X:SIZE].float()
+        one = x_y[:, 0, 0]
+        turned = near[..., ANGLE, None] * (2 * pi / ANGLES)
+        numbers = (x_y / WAY - 2, (x_y - one[:, None, None]) / 16, near[..., SIZE, None] / 16)
+        half_way = (near[..., WAY_X:WAY_ANGLE] - WAY) / 16
+        seen = torch.cat((*numbers, turned.sin(), turned.cos(), half_way), dim=-1) * told
+        x = self.words(words) + self.numbers(seen.flatten(1))
+        for layer in self.layers:
+            x = x + layer(F.silu(x))
+        return torch.cat((one, torch.full_like(one, WAY)), dim=1) + 16 * self.leave(F.silu(x))
+
 
 class Apart(nn.Module):
-    """How a thing lies to the others of its layer, in x or, when x is known, in y: things keep apart, or one chases the
-    other. It starts at zero."""
+    """How a thing lies to the others of its layer, or to where they were before it, in x or, when x is known, in y:
+    things keep apart, run into each other, or one chases the other. It starts at zero."""
 
     def __init__(self, step_width: int, size_width: int, slots: int) -> None:
         super().__init__()
-        self.enter, self.which = nn.Linear(DIGIT_WIDTH, DIGIT_WIDTH), nn.Embedding(slots, DIGIT_WIDTH)
+        self.enter, self.which = nn.Linear(DIGIT_WIDTH, DIGIT_WIDTH), nn.Embedding(2 * slots, DIGIT_WIDTH)
         self.size, self.across = (nn.Linear(width, DIGIT_WIDTH, bias=False) for width in (size_width, step_width))
         self.leave = nn.Linear(DIGIT_WIDTH, step_width)
         nn.init.zeros_(self.leave.weight)
@@ -289,10 +372,12 @@ class Apart(nn.Module):
         self,
         features: Float[Tensor, "things width"],
         sizes: Float[Tensor, "things others size_width"],
+        now: Bool[Tensor, "things others"],
         across: Float[Tensor, "things others step_width"] | None,
     ) -> Float[Tensor, "things others step_width"]:
-        """sizes: of the others; across: how far right of them each thing is."""
-        known = self.enter(features)[:, None] + self.size(sizes) + self.which.weight
+        """sizes: of the others; now: whether they are where they are; across: how far right of them each thing is."""
+        before, present = self.which.weight.chunk(2)
+        known = self.enter(features)[:, None] + self.size(sizes) + torch.where(now[..., None], present, before)
         return self.leave(F.silu(known if across is None else known + self.across(across)))
 
 

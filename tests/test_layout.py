@@ -30,6 +30,7 @@ from kinetoken.layout import (
     BENDS,
     EIGHTHS,
     GUESSES,
+    HALVES,
     HIDDEN,
     MARGIN,
     PLACES,
@@ -38,13 +39,18 @@ from kinetoken.layout import (
     TURNS,
     WAY,
     WAY_ANGLE,
+    WAY_X,
+    WAY_Y,
     Foretold,
+    Others,
     X,
     Y,
+    at,
     beside,
     centres,
     digits,
     going_on,
+    halfway,
     together,
     ways,
 )
@@ -169,19 +175,19 @@ def test_a_things_nats_are_those_of_its_digits_in_turn() -> None:
     out, features, told = ThingsOut(LOOKS, THINGS, 32), torch.randn(6, 32), _layouts(20)
     for parameter in out.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    nears, others, things = (part[:, 1].flatten(0, 1)[:6] for part in (beside(told), together(told), told))
+    nears, others, now, things = (part[:, 1].flatten(0, 1)[:6] for part in (beside(told), *together(told), told))
     by_hand = torch.zeros(())
-    for feature, near, other, thing in zip(features, nears, others, things, strict=True):
-        ahead = going_on(near[None], digits(LOOKS))
+    for number, (feature, near, thing) in enumerate(zip(features, nears, things, strict=True)):
+        ahead, other = going_on(near[None], digits(LOOKS)), Others(others[number, None], now[number, None])
         for place in range(len(thing) if thing[0] else 1):
-            logits = out.logits(feature[None], ahead, other[None], thing[None], place)
+            logits = out.logits(feature[None], ahead, other, thing[None], place)
             assert logits.shape == (1, digits(LOOKS)[place])
             by_hand = by_hand + F.cross_entropy(logits, thing[None, place])
             later = thing.clone()
             later[place:] = 0
-            blind = out.logits(feature[None], ahead, other[None], later[None], place)  # no look ahead
+            blind = out.logits(feature[None], ahead, other, later[None], place)  # no look ahead
             torch.testing.assert_close(blind, logits)
-    torch.testing.assert_close(out.cross_entropy(features, nears, others, things).sum(), by_hand)
+    torch.testing.assert_close(out.cross_entropy(features, nears, Others(others, now), things).sum(), by_hand)
 
 
 def test_things_are_foretold_from_either_side() -> None:
@@ -207,7 +213,7 @@ def test_things_are_foretold_from_either_side() -> None:
     for motion, speed, guess in cases:
         high = replace(ball, motion=motion, speed=speed, y=4.6)  # two seconds from the ground
         told = torch.from_numpy(layout(Scene(actors=(high,)), CellSize(height=32, width=32)))[None, :, 1:2]
-        guesses, known = going_on(beside(told).flatten(0, 2), digits(LOOKS))
+        guesses, known, _ = going_on(beside(told).flatten(0, 2), digits(LOOKS))
         place = [X, Y, SIZE, ANGLE]
         wrong = (guesses[:, guess, place] - told.flatten(0, 2)[:, place]).abs()[known[:, guess, X]]
         assert len(wrong) and wrong.max() <= 4  # places are whole eighths of a cell
@@ -218,6 +224,49 @@ def test_things_are_foretold_from_either_side() -> None:
     assert going_on(beside(told).flatten(0, 2), digits(LOOKS))[0].shape[1] == 2 * GUESSES
 
 
+def test_who_goes_round_was_half_way_where_one_of_the_halves_says() -> None:
+    for speed, ways_ in ((Speed.SLOW, (1, -1)), (Speed.USUAL, (2, -2)), (Speed.QUICK, (4, -4))):
+        ball = Actor(shape=Shape.BALL, colour=Colour.RED, motion=Motion.ORBITS, speed=speed)
+        told = torch.from_numpy(layout(Scene(actors=(ball,)), CELL))[:, 1]
+        found = halfway(told[:-1], told[1:])
+        away = (found - told[1:, None, WAY_X : WAY_Y + 1]).abs().amax((0, 2))
+        assert min(away[HALVES.index(way)] for way in ways_) <= 2  # places are whole eighths of a cell
+        assert away[HALVES.index(0)] > 2
+
+
+def test_how_something_bounces_is_learned_from_where_it_was() -> None:
+    """What no recurrence foretells: where a ball is when it comes back from the ground."""
+    torch.manual_seed(0)
+    heights = torch.linspace(0.3, 0.9, 40).tolist()
+    balls = [Actor(shape=Shape.BALL, colour=Colour.RED, motion=Motion.BOUNCES, y=y) for y in heights]
+    told = torch.cat([torch.from_numpy(layout(Scene(actors=(ball,)), CELL))[None, :, 1:2] for ball in balls])
+    near, things = beside(told)[:, 1:, 0].flatten(0, 1), told[:, 1:, 0].flatten(0, 1)
+    out, words = ThingsOut(LOOKS, THINGS, 16), torch.zeros(len(things), 16)
+    seen = torch.arange(len(things)) // 4 % 4 > 0
+    optimizer = torch.optim.AdamW(out.moving.parameters(), lr=3e-3)
+    before = out.misguess(words, near, things)
+    for _ in range(400):
+        out.misguess(words[seen], near[seen], things[seen]).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    after = out.misguess(words, near, things)
+    assert after[~seen].median() < 0.1 * before[~seen].median()
+    gone = things.clone()
+    gone[:, 0] = 0
+    assert not out.misguess(words, near, gone).any()
+
+
+def test_others_of_a_layer_are_as_they_were_until_they_are_written() -> None:
+    told = _layouts(1)
+    known = told.clone()
+    known[:, 2, 2:] = HIDDEN
+    things, now = together(known)
+    assert now[0, 2].tolist() == [[True, True, False, False]] * 4
+    assert (things[0, 2, :, :2] == told[0, 2, :2]).all()
+    assert (things[0, 2, 3, 2] == told[0, 1, 2]).all() and (things[0, 2, 2, 3] == told[0, 1, 3]).all()
+    assert (things[0, 2, 2, 2] == HIDDEN).all() and (things[0, 2, 3, 3] == HIDDEN).all()
+
+
 def test_what_lies_beside_something_is_learned_of_all_places() -> None:
     """A thing two cells to the right of another and three below it, taught in one half of the grid, asked in the
     other."""
@@ -225,15 +274,16 @@ def test_what_lies_beside_something_is_learned_of_all_places() -> None:
     out = ThingsOut(LOOKS, 2, 16)
     optimizer = torch.optim.AdamW(out.apart.parameters(), lr=1e-2)
 
-    def told(places: torch.Tensor) -> tuple[torch.Tensor, Foretold, torch.Tensor, torch.Tensor]:
+    def told(places: torch.Tensor) -> tuple[torch.Tensor, Foretold, Others, torch.Tensor]:
         """(features, what it would be, what is in its layer, the thing) for every place of the other."""
         layout = _layouts(1)[:, :1, 1:2].repeat(len(places), 1, 2, 1)
         layout[:, 0, 0, X:SIZE] = places
         layout[:, 0, 1, X:SIZE] = places + torch.tensor([2 * EIGHTHS, 3 * EIGHTHS])
         known = layout.clone()
         known[:, :, 1] = HIDDEN
-        near, others = (part[:, 0, 1] for part in (beside(known), together(known)))
-        return torch.zeros(len(places), 16), going_on(near, digits(LOOKS)), others, layout[:, 0, 1]
+        one = (slice(None), 0, 1)
+        ahead, others = going_on(beside(known)[one], digits(LOOKS)), at(together(known), one)
+        return torch.zeros(len(places), 16), ahead, others, layout[one]
 
     for _ in range(120):
         features, ahead, others, things = told(torch.randint(80, 120, (32, 2)))

@@ -173,7 +173,7 @@ class EmojiSet:
     """Microsoft's animated Fluent emoji, brought by npm: some 2,100 animations with names, 256x256, most of them loops.
 
     kinetoken data emoji -o emoji/
-    kinetoken data prepare emoji/captions.csv -o shards/ --fps 12 --no-cuts --backdrops 3
+    kinetoken data prepare emoji/captions.csv -o shards/ --size 64x64 --fps 8 --no-cuts --backdrops 3
 
     captions.csv lists what may be trained on, held-out.csv what may not: one emoji in twenty, and one skin tone in five
     of each of the others. It says first what it will download. Ctrl-C stops; the same command goes on, and does nothing

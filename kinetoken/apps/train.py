@@ -215,7 +215,7 @@ def _codes_of(quantizer: QuantizerConfig) -> dict[str, Any]:
     return {
         "visual_codes": quantizer.codes,
         "levels": quantizer.digits,
-        "squares": quantizer.kind == "mosaic",
+        "squares": quantizer.is_mosaic,
     }
 
 
@@ -278,13 +278,16 @@ class Command:
     """Set out from these weights instead of random ones: for a tokenizer a run's folder, for a network a model's (a
     bundled name will do). Their shape counts, not the recipe's. Of a model that speaks other codes than the tokenizer
     what it knows of words is taken, and its tables of codes begin anew."""
-    recipe: Literal["debug", "pictures", "small", "painting", "planning", "telling", "base"] = "small"
+    recipe: Literal[
+        "debug", "pictures", "small", "painting", "planning", "telling", "drawings", "animations", "base"
+    ] = "small"
     """debug: seconds, to see that all runs. small: a laptop. base: a GPU or several. For a toybox network, too, before
     small, pictures: single frames; and after it, for parts alone, painting: how things are drawn; planning: how layouts
-    are written and read; telling: how they are put into words."""
+    are written and read; telling: how they are put into words. For a network of your own clips, drawings: single
+    frames, and after it animations."""
     quantizer: Kind | None = None
-    """Of a new tokenizer: mosaic is for flat colours, and a network learns it soonest; fsq learns its codes, for
-    everything else. If not given, the recipe's for toybox and fsq for --data."""
+    """Of a new tokenizer: mosaic is for flat colours, soft-mosaic for drawings with shading, and a network learns them
+    soonest; fsq learns its codes, for everything else. If not given, the recipe's for toybox and fsq for --data."""
     data: Path | None = None
     """Your own clips instead of toybox: for a tokenizer what kinetoken data prepare wrote, for a network what kinetoken
     data tokenize wrote."""
@@ -362,11 +365,9 @@ class Command:
             raise ValueError("--quantizer is for a new tokenizer")
         kind: Kind | None = self.quantizer or (None if self.data is None else "fsq")
         if fresh and kind is not None and kind != recipe.tokenizer.quantizer.kind:
-            changes["tokenizer"] = replace(
-                recipe.tokenizer,
-                cell=replace(recipe.tokenizer.cell, square=2 if kind == "mosaic" else 1),
-                quantizer=QuantizerConfig(kind=kind),
-            )
+            quantizer = QuantizerConfig(kind=kind)
+            cell = replace(recipe.tokenizer.cell, square=2 if quantizer.is_mosaic else 1)
+            changes["tokenizer"] = replace(recipe.tokenizer, cell=cell, quantizer=quantizer)
         if self.depth is not None:
             if self.what == "tokenizer":
                 raise ValueError("--depth is a network's dial; a tokenizer has none")

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -33,18 +34,24 @@ def in_order(tasks: Iterable[Task], workers: int) -> Generator[tuple[Task, Readi
 
 
 class _Pool:
-    """Processes that read. A file that kills its process is corrupt; its neighbours are read again."""
+    """Processes that read. A file that kills its process is corrupt; its neighbours are read again. SIGTERM does what
+    Ctrl-C does: who dies of it without a word leaves them behind, waiting for ever."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._running: dict[Task, Future[Reading]] = {}
 
     def __enter__(self) -> "_Pool":
+        self._before: Any = None
+        if threading.current_thread() is threading.main_thread():  # signals are its affair
+            self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._executor = self._processes(self._workers)
         return self
 
     def __exit__(self, *failure: Any) -> None:
         self._executor.shutdown(cancel_futures=True)
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
 
     def start(self, task: Task) -> None:
         if task.spool is not None:

@@ -68,7 +68,8 @@ class TokenShard:
     @cached_property
     def _whole(self) -> Integer[np.ndarray, "clips time rows columns"]:
         if not (self.folder / "codes.npy").exists():
-            return np.zeros((*np.load(self.folder / "layouts.npy", mmap_mode="r").shape[:2], 0, 0), np.uint16)
+            clips, layers = np.load(self.folder / "layouts.npy", mmap_mode="r").shape[:2]
+            return np.zeros((clips, layers, 0, 0), np.uint16)[:, : self.layers]
         return np.load(self.folder / "codes.npy", mmap_mode="r")[:, : self.layers]
 
     @cached_property

@@ -64,7 +64,8 @@ class Caption:
 
 
 def captions(scene: Scene, seed: int = 0) -> list[Caption]:
-    """One caption of each style, all true of the scene; the seed picks the wording."""
+    """One caption of each style, all true of the scene; the seed picks the wording. Actors are named in the scene's
+    order: what is named first is the first thing of a layout."""
     return [_caption(scene, style, Random(f"{seed} {style}")) for style in STYLES]
 
 
@@ -127,10 +128,7 @@ def _action(scene: Scene, voice: _Voice) -> str:
     if scene.relation:
         first, second = (_noun(actor, i, voice) for i, actor in enumerate(scene.actors))
         return f"{first} {voice.say(scene.relation, 'relation')} {second}"
-    clauses = [_clause(actor, i, voice) for i, actor in enumerate(scene.actors)]
-    if voice.style == "shuffled":
-        voice.rng.shuffle(clauses)
-    *others, last = clauses
+    *others, last = [_clause(actor, i, voice) for i, actor in enumerate(scene.actors)]
     link = voice.rng.choice(("and", "while")) if voice.style != "terse" else "and"
     return f"{', '.join(others)} {link} {last}" if others else last
 

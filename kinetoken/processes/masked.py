@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kinetoken.canvas import Canvas
 from kinetoken.grid import GridShape
-from kinetoken.layout import HIDDEN, Foretold, beside, going_on, together
+from kinetoken.layout import HIDDEN, Foretold, Others, at, beside, going_on, together
 from kinetoken.processes.cross_entropy import linear_cross_entropy
 from kinetoken.processes.masking import FEWEST, CanvasBatch, MaskingConfig, to_be_written, training_canvas
 from kinetoken.processes.orders import Order, halton_ranks, layer_ranks, outwards, random_ranks
@@ -43,7 +43,7 @@ class MaskedObjective(nn.Module):
         hidden_text, hidden_grid = ~canvas.text_known, ~canvas.grid_known
         told = canvas.layout[..., 0] != HIDDEN
         hidden_things = to_be_written(canvas)
-        grid_loss = thing_loss = cells.new_zeros(())
+        grid_loss = thing_loss = guess_loss = cells.new_zeros(())
         shares = hidden_grid.float()
         if hidden_grid.any():
             answers = canvas.grid[hidden_grid] - self.network.config.vocabulary.text_end
@@ -54,14 +54,19 @@ class MaskedObjective(nn.Module):
         thing_shares = hidden_things.float()
         if hidden_things.any():
             known = canvas.masked[2]
-            around = beside(known, canvas.loop)[hidden_things], together(known)[hidden_things]
-            nats = self.network.things_out.cross_entropy(things[hidden_things], *around, canvas.layout[hidden_things])
+            near = beside(known, canvas.loop)[hidden_things]
+            others = at(together(known, canvas.loop), hidden_things)
+            answers = canvas.layout[hidden_things]
+            head, asked = self.network.things_out, things[hidden_things]
+            nats = head.cross_entropy(asked, near, others, answers)
+            misguess = head.misguess(asked, near, answers)
             weight = told.sum((1, 2)) / hidden_things.sum((1, 2)).clamp_min(1)
             thing_shares = weight[:, None, None].expand_as(told)[hidden_things]
             thing_loss = (nats * thing_shares).sum()
+            guess_loss = (misguess * thing_shares).sum()
         # Divided by what the batch holds, not by what is hidden, so that a share of a batch on each of several machines
         # gives the gradient of the whole.
-        weighted = self.masking.text_weight * text_loss + self.masking.layout_weight * thing_loss
+        weighted = self.masking.text_weight * text_loss + self.masking.layout_weight * (thing_loss + guess_loss)
         loss = (grid_loss + weighted) / (batch.grid.numel() + self.masking.layout_weight * told.sum())
         return loss, {
             "code_loss": grid_loss.detach() / shares.sum().clamp_min(1),
@@ -82,9 +87,10 @@ class SamplingConfig:
     asks the network each time. temperature: 1 samples, 0 takes the likeliest.
     revision: the share of its own codes that the sampler takes back before each step, to choose them again now that
     more is known; the number of steps stays the same. exponent: of the share of places filled at a progress in [0, 1],
-    progress^exponent (by layers: of a layer's places). 2 is nearly the cosine schedule; above it the first steps, which
-    say where an object is and choose their codes without knowing of each other, choose fewer. first: by layers, for how
-    many layers' steps one counts that has nothing to go by. layout_temperature: of the layout's digits, likewise.
+    progress^exponent. 2 is nearly the cosine schedule; above it the first steps, which say where an object is and
+    choose their codes without knowing of each other, choose fewer. By layers that is so of one that has nothing to go
+    by; the others are filled in even shares. first: by layers, for how many layers' steps one counts that has nothing
+    to go by. layout_temperature: of the layout's digits, likewise.
     """
 
     steps: int = 24
@@ -139,10 +145,11 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
     unknown = int((~canvas.grid_known).sum())
     if config.order == "layers":
         anchors = canvas.grid_known.any((2, 3))[0].cpu().numpy()
-        layers = outwards(anchors, loop=canvas.loop)
-        ranks = torch.from_numpy(layer_ranks(shape, rng, layers))[None]
+        layers, begun = outwards(anchors, loop=canvas.loop), bool(anchors.any())
+        by_squares = layers[0 if begun else 1 :] if network.config.squares else ()
+        ranks = torch.from_numpy(layer_ranks(shape, rng, layers, by_squares))[None]
         counts = (~canvas.grid_known).sum((2, 3))[0, layers].tolist()
-        targets = _targets_by_layer(counts, bool(anchors.any()), config)
+        targets = _targets_by_layer(counts, begun, config)
     else:
         ranks = torch.from_numpy((random_ranks if config.order == "random" else halton_ranks)(shape, rng))[None]
         targets = _targets(unknown, config.steps, config.exponent)
@@ -184,8 +191,9 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
 @torch.inference_mode()
 def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, temperature: float) -> Canvas:
     """Write the unknown things of one canvas, one after another, each digit knowing those before it: layers as the grid
-    is filled, those of which it tells first. Things of a layer that are as good as certainly not there are written with
-    its first. A canvas without a layout gets one, if the network has learned to write them."""
+    is filled, those of which it tells first. Beside it in its layer those are written along that are as good as
+    certainly not there: never any before one that is there and unknown, which training does not show. A canvas without
+    a layout gets one, if the network has learned to write them."""
     assert len(canvas.text) == 1, "one canvas at a time"
     if not network.config.slots:
         return canvas
@@ -201,13 +209,15 @@ def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, te
                 grid = grid[:, :, :0, :0]
             features = network(text, grid, layout, loop=canvas.loop).things[0, time]
             ahead = going_on(beside(layout, canvas.loop)[0, time], head.radices)
-            others, things = together(layout)[0, time], torch.zeros_like(layout[0, time])
+            others = at(together(layout, canvas.loop), (0, time))
+            things = torch.zeros_like(layout[0, time])
             nothing = _surely_none(head.logits(features, ahead, others, things, 0).float(), temperature)
-            slot = int(known.int().argmin())
+            settled = known | nothing
+            slot = int(settled.int().argmin())  # the first that is to be thought about, if there is one
             things[slot] = _written(head, features, ahead, others, slot, noise, temperature)
             here = torch.zeros_like(canvas.layout_known)
-            here[0, time] = ~known & nothing
-            here[0, time, slot] = True
+            settled[: slot + 1] = True
+            here[0, time] = ~known & settled.cumprod(0).bool()
             canvas = canvas.with_things(here, things[here[0, time]])
     return canvas
 
@@ -216,16 +226,17 @@ def _written(
     head: ThingsOut,
     features: Float[Tensor, "things width"],
     ahead: Foretold,
-    others: Int[Tensor, "things all_things digits"],
+    others: Others,
     slot: int,
     noise: torch.Generator,
     temperature: float,
 ) -> Int[Tensor, " digits"]:
     """One of a layer's things, digit by digit."""
     it = slice(slot, slot + 1)
-    ahead, thing = Foretold(*(part[it] for part in ahead)), others.new_zeros(1, others.shape[-1])
+    ahead, others = at(ahead, it), at(others, it)
+    thing = others.things.new_zeros(1, others.things.shape[-1])
     for place in range(thing.shape[1]):
-        logits = head.logits(features[it], ahead, others[it], thing, place)
+        logits = head.logits(features[it], ahead, others, thing, place)
         thing[:, place] = _sample(logits.float(), noise, temperature)
         if not thing[0, 0]:
             break
@@ -278,10 +289,11 @@ def _targets_by_layer(counts: Sequence[int], begun: bool, config: SamplingConfig
     steps = max(1, round(config.steps * sum(weights) / (config.first + len(weights) - 1)))
     ends = (np.cumsum(weights) / sum(weights) * steps + 1e-9).astype(int).tolist()
     targets, filled, waiting, last = [], 0, 0, 0
-    for count, end in zip(counts, ends, strict=True):
+    for number, (count, end) in enumerate(zip(counts, ends, strict=True)):
         waiting += count
         if end > last:
-            targets += [filled + target for target in _targets(waiting, end - last, config.exponent)]
+            exponent = 1.0 if number or begun else config.exponent
+            targets += [filled + target for target in _targets(waiting, end - last, exponent)]
             filled, waiting, last = filled + waiting, 0, end
     return targets
 

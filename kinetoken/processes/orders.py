@@ -22,10 +22,15 @@ def halton_ranks(shape: GridShape, rng: np.random.Generator) -> Int[np.ndarray, 
 
 
 def layer_ranks(
-    shape: GridShape, rng: np.random.Generator, layers: Sequence[int]
+    shape: GridShape, rng: np.random.Generator, layers: Sequence[int], by_squares: Sequence[int] = ()
 ) -> Int[np.ndarray, "time rows columns"]:
-    """One layer after another, in the order of `layers`, and each in an order of Halton's."""
-    within = halton_ranks(shape, rng).reshape(shape.time, -1).argsort(1).argsort(1)
+    """One layer after another, in the order of `layers`, and each in an order of Halton's. by_squares: layers in which
+    one cell of every square of 2 x 2 comes before the next of any: cells that are filled together do not know of each
+    other, and those of a mosaic's square must say the same two colours."""
+    ranks = halton_ranks(shape, rng)
+    rows, columns = np.indices(shape.sizes[1:]) % 2
+    ranks[list(by_squares)] += np.array([[0, 2], [3, 1]])[rows, columns] * shape.cells
+    within = ranks.reshape(shape.time, -1).argsort(1).argsort(1)
     turn = np.empty(shape.time, dtype=np.int64)
     turn[list(layers)] = np.arange(shape.time)
     return (within + turn[:, None] * within.shape[1]).reshape(shape.sizes)

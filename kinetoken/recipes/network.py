@@ -84,7 +84,7 @@ TOYBOX = (
 )
 """The first share's shape is the model's."""
 TOYBOX_SAMPLING = SamplingConfig(
-    steps=28, first=6.0, exponent=4.0, guidance=1.0, temperature=0.25, layout_temperature=0.3
+    steps=28, first=3.0, exponent=4.0, guidance=1.0, temperature=0.25, layout_temperature=0.3
 )
 """Where the words name no ground, fewer steps for the first layer make a patchwork of several. Guidance would cost as
 much again, and gain nothing where a layout says what is to be painted."""
@@ -171,7 +171,7 @@ def planning() -> NetworkRecipe:
         small(),
         parts=("grid_on_things", "showing_out", "things_out", "gist"),
         data=tuple(replace(share, turns=count) for share, count in zip(TOYBOX, turns, strict=True)),
-        excerpts=(),
+        excerpts=(Excerpt(layers=1, turns=1),),  # or nothing is to be seen on single frames
         plan_turns=5,
         captioning=0.0,
         training=replace(small().training, total_steps=1000, learning_rate=3e-3, adam_learning_rate=1.5e-3),
@@ -189,6 +189,35 @@ def telling() -> NetworkRecipe:
         plan_turns=1,
         captioning=1.0,
         training=replace(small().training, total_steps=200, adam_learning_rate=2e-3),
+    )
+
+
+ANIMATIONS_SAMPLING = replace(TOYBOX_SAMPLING, guidance=2.0, temperature=0.6)
+
+
+def drawings() -> NetworkRecipe:
+    """Single frames of clips of one's own: what names look like, for a fifth of a clip's price. Then kinetoken train
+    network --recipe animations --from RUN/model. Words are whole: names are many, and each comes in few clips."""
+    return NetworkRecipe(
+        data=(ClipShare(shape=ClipShape(frames=17), clips=0, turns=0),),
+        excerpts=(Excerpt(layers=1, turns=1),),
+        text_ids=2048,
+        words=32,
+        batch_clips=16,
+        captioning=0.0,
+        sampling=ANIMATIONS_SAMPLING,
+        training=replace(small().training, total_steps=2000, sample_every=500),
+    )
+
+
+def animations() -> NetworkRecipe:
+    """Clips of one's own, after `drawings`."""
+    return replace(
+        drawings(),
+        data=(ClipShare(shape=ClipShape(frames=17), clips=0, turns=3),),
+        excerpts=(Excerpt(layers=1, turns=2), Excerpt(layers=2, turns=1), Excerpt(layers=3, turns=1)),
+        captioning=0.1,
+        training=replace(small().training, total_steps=6000, sample_every=500),
     )
 
 

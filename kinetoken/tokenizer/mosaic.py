@@ -6,6 +6,7 @@ an edge and how they meet are one number, so each pair of colours is an alphabet
 """
 
 from collections.abc import Iterable
+from itertools import combinations_with_replacement
 from typing import Final
 
 import torch
@@ -32,6 +33,7 @@ PLAIN: Final = 0.0012
 SHADED: Final = 0.003
 """Likewise, by how much shade must lessen it."""
 FREQUENT: Final = 4  # colours of a square that may be one of its two
+FREQUENT_SOFT: Final = 6  # likewise, of a soft mosaic
 DARKEST: Final = 0.4  # how dark a colour may be and still be counted as itself
 DIMMED: Final = 0.05  # squared error that a colour without any light counts for
 BINS: Final = 32  # of each channel, within which pixels have the same colour
@@ -46,16 +48,19 @@ class Mosaic(nn.Module):
     The pixels are those of a layer's last frame. How the frames before it differ is a digit more, the only thing that
     is learned: 0 where nothing moves, else one of two. So there are 8 * 3^4 * 3 = 1,944 codes. A square tells of its
     own pixels alone.
+
+    soft: a pixel's third tone is not the second colour in the shade, but half-way between the two. Shade is for stripes
+    of black on flat colours; what is between is for drawings with shading and soft edges.
     """
 
     palette: Float[Tensor, "colours 3"]
 
-    def __init__(self, cell: CellSize) -> None:
+    def __init__(self, cell: CellSize, *, soft: bool = False) -> None:
         """The palette is grey until `fit`."""
         super().__init__()
         if cell.square != SIDE or cell.height % 2 or cell.width % 2:
             raise ValueError(f"a mosaic needs cells of even sides in squares of {SIDE} x {SIDE}, found {cell}")
-        self.cell = cell
+        self.cell, self.soft = cell, soft
         self.register_buffer("palette", torch.linspace(-1, 1, COLOURS)[:, None].repeat(1, 3))
         values = SIDE**2 * 3 * cell.height * cell.width
         self.notice = nn.Sequential(
@@ -72,14 +77,19 @@ class Mosaic(nn.Module):
     @torch.no_grad()
     def fit(self, blocks: Iterable[Float[Tensor, "batch time rows columns values"]]) -> None:
         """Choose the palette: weighted k-means over the commonest colour of every square, sorted by how often they
-        come, so that grounds come first."""
+        come, so that grounds come first. soft: over all of the thumbnail."""
         pixels = torch.cat([self._squares(some.chunk(self.cell.frames, -1)[-1]).flatten(0, 3) for some in blocks])
-        bins = _bins(pixels)
-        commonest = bins.mode(1).values
-        hits = (bins == commonest[:, None])[..., None]
-        found, which, count = torch.unique(commonest, return_inverse=True, return_counts=True)
-        mean = torch.zeros(len(found), 3).index_add_(0, which, (pixels * hits).sum(1) / hits.sum(1)) / count[:, None]
-        palette, share = _k_means(mean, count.float().sqrt(), COLOURS)
+        if self.soft:
+            seen = self._thumbnail(pixels).flatten(0, 1)
+            bins, power = _bins(seen), 1.0
+        else:
+            of_pixels = _bins(pixels)
+            bins, power = of_pixels.mode(1).values, 0.5
+            hits = (of_pixels == bins[:, None])[..., None]
+            seen = (pixels * hits).sum(1) / hits.sum(1)
+        found, which, count = torch.unique(bins, return_inverse=True, return_counts=True)
+        mean = torch.zeros(len(found), 3).index_add_(0, which, seen) / count[:, None]
+        palette, share = _k_means(mean, count.float() ** power, COLOURS)
         self.palette.copy_(palette[share.argsort(descending=True)] * 2 - 1)
 
     def forward(self, blocks: Float[Tensor, "batch time rows columns values"]) -> Quantized:
@@ -100,15 +110,13 @@ class Mosaic(nn.Module):
         """Codes of last frames."""
         palette = self.bytes / 255
         pixels = self._squares(last)
-        thumbnail = rearrange(
-            pixels,
-            "b t r k (y v x u) c -> b t r k (y x) (v u) c",
-            y=2 * SIDE,
-            x=2 * SIDE,
-            v=self.cell.height // 2,
-        ).mean(-2)
-        first, second, shaded = _two_colours(thumbnail, _frequent(pixels, palette), palette)
-        tones = _tones(thumbnail, first, second, shaded, palette)
+        thumbnail = self._thumbnail(pixels)
+        if self.soft:
+            first, second = _soft_colours(thumbnail, palette)
+            third = first != second
+        else:
+            first, second, third = _two_colours(thumbnail, _frequent(pixels, palette), palette)
+        tones = _tones(thumbnail, self._tones_of(palette[first], palette[second]), first != second, third)
         cells = rearrange(tones, "b t r k (y v x u) -> b t (r y) (k x) (v u)", y=SIDE, v=2, x=SIDE)
         digits = torch.stack((first // BASE, first % BASE, second // BASE, second % BASE), dim=-1)
         digit = rearrange(digits, "b t r k (y x) -> b t (r y) (k x)", y=SIDE)
@@ -123,11 +131,16 @@ class Mosaic(nn.Module):
         pair = torch.stack((digit[..., 0] * BASE + digit[..., 1], digit[..., 2] * BASE + digit[..., 3]), dim=-1)
         pair = repeat(pair, "b t r k n -> b t (r y) (k x) n", y=SIDE, x=SIDE)
         palette = self.bytes / 255
-        tones = torch.stack((palette[pair[..., 0]], palette[pair[..., 1]], SHADE * palette[pair[..., 1]]), dim=-2)
+        tones = self._tones_of(palette[pair[..., 0]], palette[pair[..., 1]])
         which = codes[..., None] // BASE // TONES ** torch.arange(PIXELS, device=codes.device) % TONES
         pixels = tones.gather(-2, which[..., None].expand(*which.shape, 3)).flatten(-2) * 2 - 1
         moves = codes[..., None] // STILLS == torch.arange(1, 1 + MOTIONS, device=codes.device)
         return torch.cat((pixels, moves.to(pixels)), dim=-1)
+
+    def _tones_of(
+        self, first: Float[Tensor, "*places 3"], second: Float[Tensor, "*places 3"]
+    ) -> Float[Tensor, "*places tones 3"]:
+        return _three(first, second) if self.soft else torch.stack((first, second, SHADE * second), dim=-2)
 
     def enlarged(
         self, vectors: Float[Tensor, "batch time rows columns width"]
@@ -142,6 +155,11 @@ class Mosaic(nn.Module):
             y=self.cell.height // 2,
             x=self.cell.width // 2,
         )
+
+    def _thumbnail(self, squares: Float[Tensor, "*squares pixels 3"]) -> Float[Tensor, "*squares small 3"]:
+        return rearrange(
+            squares, "... (y v x u) c -> ... (y x) (v u) c", y=2 * SIDE, x=2 * SIDE, v=self.cell.height // 2
+        ).mean(-2)
 
     def _squares(
         self, last: Float[Tensor, "batch time rows columns values"]
@@ -206,17 +224,47 @@ def _two_colours(
     return first, second, way > 0
 
 
+def _soft_colours(
+    thumbnail: Float[Tensor, "*squares pixels 3"], palette: Float[Tensor, "colours 3"]
+) -> tuple[Int[Tensor, "*squares"], Int[Tensor, "*squares"]]:
+    """The two colours of a square that, with what is half-way between them, explain it best: of those that are nearest
+    to most of its pixels. They are sorted."""
+    nearest = torch.cdist(thumbnail, palette).argmin(-1)
+    votes = torch.zeros(*nearest.shape[:-1], len(palette), device=palette.device)
+    frequent = votes.scatter_add_(-1, nearest, torch.ones_like(thumbnail[..., 0])).topk(FREQUENT_SOFT).indices
+    pairs = torch.tensor(list(combinations_with_replacement(range(FREQUENT_SOFT), 2)), device=palette.device)
+    errors = torch.stack(
+        [
+            (thumbnail[..., None, :] - _three(*palette[frequent[..., pair]].unbind(-2))[..., None, :, :])
+            .square()
+            .sum(-1)
+            .amin(-1)
+            .mean(-1)
+            for pair in pairs
+        ],
+        dim=-1,
+    )
+    alone = errors.masked_fill(pairs[:, 0] != pairs[:, 1], torch.inf)
+    plain = alone.amin(-1) - errors.amin(-1) < PLAIN
+    best = torch.where(plain, alone.argmin(-1), errors.argmin(-1))
+    first, second = frequent.gather(-1, pairs[best]).unbind(-1)
+    return torch.minimum(first, second), torch.maximum(first, second)
+
+
+def _three(first: Float[Tensor, "*places 3"], second: Float[Tensor, "*places 3"]) -> Float[Tensor, "*places tones 3"]:
+    """Two colours and what is half-way between them."""
+    return torch.stack((first, second, (first + second) / 2), dim=-2)
+
+
 def _tones(
     thumbnail: Float[Tensor, "*squares pixels 3"],
-    first: Int[Tensor, "*squares"],
-    second: Int[Tensor, "*squares"],
-    shaded: Bool[Tensor, "*squares"],
-    palette: Float[Tensor, "colours 3"],
+    tones: Float[Tensor, "*squares tones 3"],
+    two: Bool[Tensor, "*squares"],
+    third: Bool[Tensor, "*squares"],
 ) -> Int[Tensor, "*squares pixels"]:
-    """Which tone each pixel is nearest to, of those that its square has."""
-    tones = torch.stack((palette[first], palette[second], SHADE * palette[second]), dim=-2)
+    """Which tone each pixel is nearest to, of those that its square has: two colours, a third tone."""
     errors = (thumbnail[..., None, :] - tones[..., None, :, :]).square().sum(-1)
-    lacking = torch.stack((torch.zeros_like(shaded), first == second, ~shaded), dim=-1)
+    lacking = torch.stack((torch.zeros_like(two), ~two, ~third), dim=-1)
     return errors.masked_fill(lacking[..., None, :], torch.inf).argmin(-1)
 
 

@@ -10,14 +10,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-Kind = Literal["mosaic", "fsq", "lfq", "bsq", "residual-fsq", "ema-vq"]
+Kind = Literal["mosaic", "soft-mosaic", "fsq", "lfq", "bsq", "residual-fsq", "ema-vq"]
 MOSAIC_DIGITS = (8, 3, 3, 3, 3, 3)  # a digit of a colour, the tones of four pixels, how it moves
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizerConfig:
     """kind: fsq (Mentzer et al. 2023), lfq (Yu et al. 2023), bsq (Zhao et al. 2024), residual-fsq or ema-vq (van den
-    Oord et al. 2017), which quantize what an encoder has learned; or mosaic, which needs none (mosaic.py).
+    Oord et al. 2017), which quantize what an encoder has learned; or mosaic or soft-mosaic, which need none
+    (mosaic.py).
     levels: values per axis, for the fsq kinds. bits: code width of lfq, bsq and ema-vq. stages: codebooks of
     residual-fsq."""
 
@@ -35,6 +36,10 @@ class QuantizerConfig:
             raise ValueError(f"a quantizer needs 1 to 18 bits and at least 1 stage, found {self.bits}, {self.stages}")
 
     @property
+    def is_mosaic(self) -> bool:
+        return self.kind in ("mosaic", "soft-mosaic")
+
+    @property
     def codes(self) -> int:
         """The size of the visual vocabulary."""
         return prod(self.digits) if self.digits else 2**self.bits
@@ -43,18 +48,19 @@ class QuantizerConfig:
     def still_codes(self) -> int:
         """How many of them may stand in a clip's first layer, which is one frame: of a mosaic those that do not
         move."""
-        return self.codes // MOSAIC_DIGITS[-1] if self.kind == "mosaic" else self.codes
+        return self.codes // MOSAIC_DIGITS[-1] if self.is_mosaic else self.codes
 
     @property
     def digits(self) -> tuple[int, ...]:
         """The radices of a code's digits, lowest first; empty if digits mean nothing."""
-        digits = {"fsq": self.levels, "residual-fsq": self.levels * self.stages, "mosaic": MOSAIC_DIGITS}
-        return digits.get(self.kind, ())
+        if self.is_mosaic:
+            return MOSAIC_DIGITS
+        return {"fsq": self.levels, "residual-fsq": self.levels * self.stages}.get(self.kind, ())
 
     @property
     def width(self) -> int:
         """Channels of the vector that the decoder sees of one code."""
-        if self.kind == "mosaic":
+        if self.is_mosaic:
             return 3 * 4 + 2
         return len(self.levels) if "fsq" in self.kind else min(self.bits, 16) if self.kind == "ema-vq" else self.bits
 

@@ -47,8 +47,8 @@ class VideoTokenizer(nn.Module):
         self.config = config
         self.encoder: Encoder | nn.Identity = nn.Identity()
         self.quantizer: Quantizer | Mosaic
-        if config.quantizer.kind == "mosaic":
-            self.quantizer = Mosaic(config.cell)
+        if config.quantizer.is_mosaic:
+            self.quantizer = Mosaic(config.cell, soft=config.quantizer.kind == "soft-mosaic")
         else:
             self.encoder = Encoder(config.cell, config.channels, config.encoder_blocks, config.quantizer.width)
             self.quantizer = Quantizer(config.quantizer)

@@ -48,12 +48,18 @@ def test_own_clips_train_a_tokenizer_and_a_network(
     speaks = ("--tokenizer", str(tmp_path / "speaks"))
     assert main(["data", "tokenize", str(shards), "-o", str(tokens), *speaks, *shape]) == 0
     assert "14 windows of 4 clips" in capsys.readouterr().out
-    for name, start in (("fresh", ()), ("tuned", ("--from", str(tiny_folder)))):
-        arguments = ["train", "network", "--data", str(tokens), "--run", str(tmp_path / name), *debug, *start]
-        assert main(arguments) == 0
+    one = ("--steps", "1", "--batch-clips", "2")
+    runs = {
+        "fresh": debug,
+        "tuned": (*debug, "--from", str(tiny_folder)),
+        "drawings": ("--recipe", "drawings", "--depth", "1", *one),
+        "animations": ("--recipe", "animations", "--from", str(tmp_path / "drawings" / "model"), *one),
+    }
+    for name, options in runs.items():
+        assert main(["train", "network", "--data", str(tokens), "--run", str(tmp_path / name), *options]) == 0
         config = Generator.from_pretrained(tmp_path / name / "model", device="cpu").config
         assert (config.frames, config.width, config.height, config.fps) == (5, 32, 32, 8.0)
-        assert list((tmp_path / name / "samples").iterdir())
+    assert list((tmp_path / "fresh" / "samples").iterdir()) and list((tmp_path / "tuned" / "samples").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
+import multiprocessing
 import os
+import signal
 import tarfile
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -186,6 +189,23 @@ def test_a_file_that_kills_its_process_is_corrupt(mixed: Path, tmp_path: Path, m
     alone = {record.source: record for record in _prepared(mixed, tmp_path / "one") if record}
     assert found.keys() == alone.keys()
     assert all(found[name] == alone[name] for name in found if name != "good.mp4")
+
+
+def test_who_is_told_to_end_takes_the_readers_along_and_can_go_on(mixed: Path, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    done, readers = 0, []
+    with (
+        pytest.raises(KeyboardInterrupt),
+        closing(prepare(DataSet(mixed), tmp_path / "shards", CONFIG, workers=1)) as records_,
+    ):
+        for _ in records_:
+            done, readers = done + 1, multiprocessing.active_children()
+            signal.raise_signal(signal.SIGTERM)
+    assert done == 1 and readers and not any(reader.is_alive() for reader in readers)
+    assert signal.getsignal(signal.SIGTERM) == before
+    _prepared(mixed, tmp_path / "shards")
+    _prepared(mixed, tmp_path / "whole")
+    assert _bytes(tmp_path / "shards") == _bytes(tmp_path / "whole")
 
 
 def test_what_is_listed_twice_is_read_once(mixed: Path, tmp_path: Path) -> None:

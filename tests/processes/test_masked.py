@@ -18,7 +18,7 @@ from kinetoken.processes.masked import (
     fill_text,
 )
 from kinetoken.processes.masking import CanvasBatch, MaskingConfig, training_canvas
-from kinetoken.processes.orders import halton_ranks, outwards
+from kinetoken.processes.orders import halton_ranks, layer_ranks, outwards
 from kinetoken.tasks import captioning, text_to_video
 from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
@@ -159,6 +159,15 @@ def test_halton_ranks_are_a_permutation(time: int, rows: int, columns: int, seed
     shape = GridShape(time=time, rows=rows, columns=columns)
     ranks = halton_ranks(shape, np.random.default_rng(seed))
     assert sorted(ranks.flatten()) == list(range(shape.cells))
+
+
+def test_layers_filled_by_squares_ask_one_cell_of_each_at_a_time() -> None:
+    shape = GridShape(time=3, rows=6, columns=4)
+    ranks = layer_ranks(shape, np.random.default_rng(0), [2, 0, 1], by_squares=[0, 1])
+    assert sorted(ranks.flatten()) == list(range(shape.cells))
+    assert ranks[2].max() < ranks[0].min() and ranks[0].max() < ranks[1].min()
+    quarters = (ranks[:2] % 24 // 6).reshape(2, 3, 2, 2, 2).swapaxes(2, 3).reshape(-1, 4)
+    assert (np.sort(quarters, axis=1) == np.arange(4)).all()
 
 
 def test_halton_spreads_more_evenly_than_chance() -> None:

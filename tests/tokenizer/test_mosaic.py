@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kinetoken.clip import Clip
 from kinetoken.grid import CellSize
+from kinetoken.tokenizer.layers import blocks_from_frames
 from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, psnr
 from kinetoken.tokenizer.mosaic import BASE, SHADE, STILLS, Mosaic
 from kinetoken.tokenizer.quantizer import QuantizerConfig
@@ -46,6 +47,32 @@ def test_two_colours_and_a_shade_come_back_exactly(tokenizer: VideoTokenizer, da
         torch.testing.assert_close(rebuilt, picture, rtol=0, atol=1e-5)
     else:  # a shade alone is some dark colour
         assert psnr(rebuilt, picture) > 15
+
+
+@given(st.data())
+@settings(max_examples=30, deadline=None)
+def test_so_do_two_colours_and_what_is_half_way_in_a_soft_one(data: st.DataObject) -> None:
+    soft = VideoTokenizer(
+        TokenizerConfig(cell=CELL, quantizer=QuantizerConfig(kind="soft-mosaic"), channels=16, decoder_blocks=1)
+    ).eval()
+    soft.quantizer.palette[: len(COLOURS)] = COLOURS
+    ground, colour = COLOURS[2], COLOURS[data.draw(st.sampled_from((1, 3)))]
+    tones = torch.stack((ground, colour, (ground + colour) / 2))
+    drawn = data.draw(st.lists(st.integers(0, 2), min_size=16, max_size=16).filter(lambda some: {0, 1} <= set(some)))
+    picture = _shown(tones[torch.tensor(drawn)].reshape(4, 4, 3))
+    rebuilt = soft.decode(soft.encode(picture))
+    if drawn.count(2) < 12:  # else one colour explains the square nearly as well
+        torch.testing.assert_close(rebuilt, picture, rtol=0, atol=2 / 255)
+    assert psnr(rebuilt, picture) > 25
+
+
+def test_a_soft_palette_is_of_all_that_is_seen() -> None:
+    """Of squares half one colour and half another, both are chosen; the commonest of each square would be one."""
+    thumbnail = COLOURS[0].repeat(32, 32, 1)
+    thumbnail[::2, 1::4] = COLOURS[1]
+    mosaic = Mosaic(CELL, soft=True)
+    mosaic.fit([blocks_from_frames(_shown(thumbnail), CELL)])
+    torch.testing.assert_close(mosaic.palette[:2], COLOURS[:2], rtol=0, atol=1e-5)
 
 
 def test_codes_can_be_read(tokenizer: VideoTokenizer) -> None:
@@ -140,8 +167,6 @@ def test_the_palette_is_what_clips_are_made_of_commonest_first() -> None:
     thumbnail = COLOURS[0].repeat(32, 32, 1)
     thumbnail[:8] = COLOURS[1]
     tokenizer = VideoTokenizer(TokenizerConfig(cell=CELL, quantizer=QuantizerConfig(kind="mosaic")))
-    from kinetoken.tokenizer.layers import blocks_from_frames
-
     mosaic.fit([blocks_from_frames(_shown(thumbnail), CELL)])
     torch.testing.assert_close(mosaic.palette[:2], COLOURS[:2], rtol=0, atol=1e-5)
     assert tokenizer.config.quantizer.codes == 1944
