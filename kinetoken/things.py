@@ -222,7 +222,7 @@ class ThingsOut(nn.Module):
         what they would be, by the layers around (`going_on`). others: what is told of their own layers (`together`)."""
         digit = place - len(self.radices)
         guess = self._guess(words, ahead.near, digit) if digit in MOVING else None
-        bent = digit - WAY_X
+        bent = digit - WAY_X  # 0 and 1: the digits of the way
         come = halfway(ahead.guesses[:, 0], things).unbind(-1) if bent in (0, 1) else ()
         guesses, told = (part.unflatten(1, (2, -1)) for part in ahead[:2])
         foretold = (self._answers(place)[guesses[..., place]] * told[..., place, None]).flatten(1, 2)
@@ -250,7 +250,7 @@ class ThingsOut(nn.Module):
             known = self._answers(place)[come[bent]] * told[:, :1, 0, place, None]
             trusted = trusted + (self.bent[bent](feature)[..., None] * known).sum(1)
         logits = F.linear(self.out[place](feature) + straight + trusted, self._answers(place))
-        number = place - len(self.radices) + NUMBERS
+        number = digit + NUMBERS
         if number < 0:
             return logits
         steps = self.moved[number](feature).unflatten(1, (2 * AGAINST, -1))
@@ -260,7 +260,7 @@ class ThingsOut(nn.Module):
             return logits
         near = others.things.clamp_min(0)
         across = self._steps(0)[things[:, None, X] - near[..., X] + self.radices[X] - 1] if number else None
-        sizes = self._answers(len(self.radices) + SIZE)[near[..., SIZE]]
+        sizes = self._answers(SIZE + len(self.radices))[near[..., SIZE]]
         steps = self.apart[number](feature, sizes, others.now, across)
         return logits + self._by_step(steps, near[..., place], others.things[..., 0] > 0, place)
 
