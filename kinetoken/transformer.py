@@ -18,6 +18,7 @@ from kinetoken.near import NearBlocks
 from kinetoken.norm import RMSNorm
 from kinetoken.painting import ThingsOnGrid
 from kinetoken.reading import GridOnThings
+from kinetoken.sketch import PlaceIn, Sketch, tuned
 from kinetoken.things import Gist, ThingsIn, ThingsInWords, ThingsOut
 from kinetoken.vocabulary import Vocabulary
 
@@ -158,8 +159,8 @@ class Transformer(nn.Module):
             nn.init.normal_(head.weight, std=0.01)
             nn.init.zeros_(head.bias)
         nn.init.zeros_(self.digit_out.weight)
+        self.gist = Gist(widths[0], config.width)
         if config.looks:
-            self.gist = Gist(widths[0], config.width)
             self.gist_in, self.gist_out = (nn.Linear(config.width, config.width) for _ in range(2))
             self.things_in_words = ThingsInWords(config.looks, config.things, config.width)
             self.telling_in, self.telling_out = (nn.Linear(config.width, config.width) for _ in range(2))
@@ -178,6 +179,9 @@ class Transformer(nn.Module):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
             self.things_out = ThingsOut(config.looks, config.things, config.width)
+        else:
+            self.place_in = PlaceIn(config.width)
+            self.sketch = Sketch(config.width, widths[0], config.head_code_width)
 
     def forward(
         self,
@@ -195,16 +199,17 @@ class Transformer(nn.Module):
         shape = GridShape(time=grid.shape[1], rows=grid.shape[2], columns=grid.shape[3])
         cells, fine = F.embedding(grid, self._id_vectors()), []
         said = F.embedding(text, self.embedding.weight)
-        positions = [self.word_in(said)]
+        positions, gist = [self.word_in(said)], self.gist(text, said)
         if self.config.looks:
             if layout is None or not layout.shape[2]:
                 layout = self.config.untold(len(grid), shape.time).to(grid.device)
-            gist = self.gist(text, said)
             things, hidden = self.things_in(layout, loop), layout[..., 0] == HIDDEN
             telling = F.silu(self.things_in_words(layout, loop))
             positions[0] = positions[0] + self.telling_in(telling)[:, None]
             painted = self.things_on_grid(layout, self._first_digits(grid), loop)
-            cells = cells + painted.told
+        else:
+            painted = self.sketch(gist, shape.rows, shape.columns)
+        cells = cells + painted.told
         near_in, near_out = (
             list(zip(blocks, linear, strict=True)) if grid.numel() else []  # convolutions refuse what is empty
             for blocks, linear in ((self.near_in, self.narrow), (self.near_out, self.widen))
@@ -217,11 +222,13 @@ class Transformer(nn.Module):
             things = things + self.gist_in(gist)[:, None, None] + self.showing_in(shown)
             positions.append(things.flatten(1, 2))
         _, time, rows, columns, _ = cells.shape
+        if not self.config.looks and grid.numel():
+            cells = cells + self.place_in(rows, columns)
         patches = time * rows * columns
         x = torch.cat((*positions, cells.reshape(len(grid), patches, self.config.width)), dim=1)
         rotation = self._rotation(text.shape[1], shape, loop)
         for layer in self.layers:
-            x = layer(x, rotation)
+            x = layer(x, rotation, gist)
         words, things, whole = self.norm(x).split((text.shape[1], x.shape[1] - text.shape[1] - patches, patches), dim=1)
         things, cells = things.unflatten(1, (time, -1)), whole.unflatten(1, (time, rows, columns))
         for (blocks, widen), known in reversed(list(zip(near_out, fine, strict=True))):
@@ -232,8 +239,7 @@ class Transformer(nn.Module):
         if self.config.looks:
             things = things + self.gist_out(gist)[:, None, None] + self.showing_out(shown)
             words = words + self.telling_out(telling)[:, None]
-            cells = cells + painted.drawn
-        return Features(words, things, cells)
+        return Features(words, things, cells + painted.drawn)
 
     def _shown(
         self,
@@ -296,11 +302,12 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def begin_by_words(self, other: "Transformer") -> None:
-        """Take what another network of this shape, but of other codes, has learned of words and of patches."""
+        """Take what another network of this shape, but of other codes, has learned of words and of patches. Its layers
+        may not have been tuned by words."""
         text = self.config.vocabulary.text_end
         self.embedding.weight[:text] = other.embedding.weight[:text]
-        for name in ("word_in", "layers", "norm", "word_out"):
-            getattr(self, name).load_state_dict(getattr(other, name).state_dict())
+        for name in ("word_in", "gist", "layers", "norm", "word_out"):
+            getattr(self, name).load_state_dict(getattr(other, name).state_dict(), strict=name != "layers")
 
     def flops(self, words: int, grid: GridShape, logits: int) -> float:
         """Multiply-adds counted as two, for one forward pass over one canvas with `logits` of its codes asked for."""
@@ -313,7 +320,10 @@ class Transformer(nn.Module):
             for level, (fine, coarse) in enumerate(pairwise(widths))
         )
         enter, head = widths[0] * config.head_code_width, config.head_code_width * config.visual_codes
-        return 2.0 * (grid.cells * (near + enter) + positions * config.depth * layer + logits * head)
+        told = 3 * words * widths[0] * config.width
+        if not config.looks:
+            told += 4 * config.depth * config.width**2 + self.sketch.multiplications(grid.rows, grid.columns)
+        return 2.0 * (grid.cells * (near + enter) + positions * config.depth * layer + logits * head + told)
 
     def adamw_parameters(self) -> list[Tensor]:
         """Tables of ids are no linear maps between features: AdamW, not Muon."""
@@ -330,7 +340,10 @@ def _digits(levels: tuple[int, ...], codes: int) -> Int[Tensor, "codes axes"]:
 
 
 class Layer(nn.Module):
-    """x + attention(norm(x)), then x + gated(norm(x)); both branches start at zero."""
+    """x + attention(norm(x)), then x + gated(norm(x)); both branches start at zero. In a network without layouts what is
+    normalised is scaled and shifted as the text's gist says (adaLN of DiT, Peebles and Xie 2023): of the ways to tell a
+    transformer what to draw the one that is learned soonest.
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -343,14 +356,23 @@ class Layer(nn.Module):
         self.gated_norm = RMSNorm(config.width)
         self.gate_and_value = nn.Linear(config.width, 2 * config.hidden, bias=False)
         self.gated_out = nn.Linear(config.hidden, config.width, bias=False)
+        self.tuning = None if config.looks else nn.Linear(config.width, 4 * config.width)
+        if self.tuning is not None:
+            nn.init.zeros_(self.tuning.weight)
+            nn.init.zeros_(self.tuning.bias)
         nn.init.zeros_(self.attention_out.weight)
         nn.init.zeros_(self.gated_out.weight)
 
     def forward(
-        self, x: Float[Tensor, "batch positions width"], rotation: Float[Tensor, "2 positions pairs"]
+        self,
+        x: Float[Tensor, "batch positions width"],
+        rotation: Float[Tensor, "2 positions pairs"],
+        gist: Float[Tensor, "batch width"],
     ) -> Float[Tensor, "batch positions width"]:
-        x = x + self.attention_out(self._attention(self.attention_norm(x), rotation))
-        gate, value = self.gate_and_value(self.gated_norm(x)).chunk(2, dim=-1)
+        """gist: what the text says, by which the layer is tuned if no layout says it."""
+        first, second = (None, None) if self.tuning is None else self.tuning(F.silu(gist))[:, None].chunk(2, dim=-1)
+        x = x + self.attention_out(self._attention(tuned(self.attention_norm(x), first), rotation))
+        gate, value = self.gate_and_value(tuned(self.gated_norm(x), second)).chunk(2, dim=-1)
         return x + self.gated_out(F.silu(gate) * value)
 
     def _attention(self, x: Tensor, rotation: Tensor) -> Tensor:

@@ -129,8 +129,9 @@ def test_words_are_taken_from_a_network_of_other_codes(network: Transformer) -> 
 
     def said(by: Transformer) -> torch.Tensor:
         words = by.word_in(by.embedding.weight[2 : text : text // 9][:9])[None]
+        gist = torch.zeros(1, by.config.width)
         for layer in by.layers:
-            words = layer(words, unturned)
+            words = layer(words, unturned, gist)
         return by.text_logits(by.norm(words))[..., Vocabulary.SPECIAL :]
 
     assert said(network).std() > 0.01 and (said(other) == said(network)).all()

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from kinetoken.generator import Generator
 
 Measurement = Literal[
-    "adherence", "tasks", "ceiling", "captions", "reconstruction", "generation", "gravity", "drift", "judge"
+    "adherence",
+    "tasks",
+    "ceiling",
+    "captions",
+    "reconstruction",
+    "generation",
+    "names",
+    "gravity",
+    "drift",
+    "judge",
 ]
 USUAL_COUNT = {
     "adherence": 300,
@@ -27,11 +36,12 @@ USUAL_COUNT = {
     "captions": 300,
     "reconstruction": 500,
     "generation": 200,
+    "names": 300,
     "gravity": 100,
     "drift": 20,
     "judge": 1000,
 }
-OF_OWN_CLIPS = ("reconstruction", "generation")
+OF_OWN_CLIPS = ("reconstruction", "generation", "names")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +69,8 @@ class Command:
     actors: int = 1
     """Objects in each scene, for adherence and ceiling."""
     data: Path | None = None
-    """For reconstruction and generation: clips of your own, as kinetoken data prepare wrote them. For reconstruction
-    they are measured as they are, for generation at the model's size, rate and length."""
+    """For reconstruction, generation and names: clips of your own, as kinetoken data prepare wrote them. For
+    reconstruction they are measured as they are, else at the model's size, rate and length."""
     trained_on: tuple[Path, ...] = ()
     """With --data: prepared clips that the model has been trained on. Refuses to measure if one is in both."""
     device: str | None = None
@@ -79,14 +89,16 @@ class Command:
 
     def execute(self) -> None:
         count = USUAL_COUNT[self.what] if self.count is None else self.count
-        least = 2 if self.what == "generation" else 1  # a covariance needs two
+        least = 2 if self.what in ("generation", "names") else 1  # a covariance needs two, and so does a choice
         if count < least or self.actors not in (1, 2, 3):
             found = f"found {count} and {self.actors}"
             raise ValueError(f"--count must be at least {least} and --actors 1, 2 or 3, {found}")
         if (self.data or self.trained_on) and (self.what not in OF_OWN_CLIPS or self.data is None):
-            raise ValueError("--data is for reconstruction and generation, and --trained-on for --data")
+            raise ValueError(f"--data is for {', '.join(OF_OWN_CLIPS)}, and --trained-on for --data")
         if self.what == "generation" and self.data is None:
             raise ValueError("generation needs --data: prepared clips that the model has not been trained on")
+        if self.what == "names" and self.data is None:
+            raise ValueError("names needs --data: prepared clips with captions")
         if self.what == "judge":
             from kinetoken.evaluation.judge_report import judge_report
 
@@ -94,6 +106,8 @@ class Command:
             records: Sequence[Record] = []
         elif self.what == "generation":
             figures, records = self._generation(count)
+        elif self.what == "names":
+            figures, records = self._names(count)
         else:
             from kinetoken.evaluation.generation import FIRST_SEED, summary
 
@@ -184,6 +198,37 @@ class Command:
         about = {"features": NAME, "seeds": f"0 to {len(records) - 1}", "caution": likeness.CAUTION}
         return figures | self._source(resize) | about, records
 
+    def _names(self, count: int) -> "tuple[dict[str, Any], list[Made]]":
+        from kinetoken.data.tar_shards import TarShards, check_apart
+        from kinetoken.evaluation import likeness
+        from kinetoken.evaluation.features import NAME, Extractor
+
+        assert self.data is not None
+        shards = TarShards(self.data)
+        check_apart(self.data, self.trained_on)
+        generator = self._generator()
+        config, extractor = generator.config, Extractor(generator.device)
+        chosen = likeness.held_out(shards, config, count)
+        examples = list(likeness.see(chosen, config, extractor))
+        prompts = likeness.prompts(generator, examples)
+        folders = (self.data, *self.trained_on)
+        parts = [part for folder in folders for part in likeness.stretches(TarShards(folder), config)]
+        shown = progress(likeness.see(parts, config, extractor), "known clips", total=len(parts))
+        known = likeness.Training.of(parts, shown)
+        matcher = likeness.matcher_of(generator, known)
+        assert matcher is not None, "the examples have captions"
+
+        def named(made: "Iterator[Made]", name: str) -> "list[Made]":
+            found = likeness.named(config, examples, made, known, matcher)
+            return list(progress(found, name, total=len(examples)))
+
+        rebuilt = named(likeness.through(generator, chosen, extractor), "real clips, through the tokenizer")
+        records = named(likeness.generated(generator, prompts, extractor), self.what)
+        figures = {"count": len(records)} | _shares(records) | {"through_the_tokenizer": _shares(rebuilt)}
+        figures |= {"of": len(set(known.sources)), "clips": len(parts)}
+        about = {"features": NAME, "seeds": f"0 to {len(records) - 1}"}
+        return figures | {"data": ", ".join(map(str, folders))} | about, records
+
     def _generator(self) -> "Generator":
         from kinetoken.generator import Generator
 
@@ -212,6 +257,13 @@ class Command:
             below = [record.below for record in records[:48] if record.below is not None]
             marks = [right for _, right in clips]
             save_sheet([clip for clip, _ in clips], self.output / "clips.png", marks=marks, below=below)
+
+
+def _shares(records: "Sequence[Record]") -> dict[str, Any]:
+    from kinetoken.evaluation.generation import summary
+
+    found = summary(records)
+    return {"names_right": found["clips_right"], "names_right_95%": found["clips_right_95%"]}
 
 
 def _extractor() -> "Extractor | None":

@@ -51,6 +51,12 @@ class Matcher(nn.Module):
     def of_clips(self, clips: Float[Tensor, "clips features"]) -> Float[Tensor, "clips 128"]:
         return normalize(self.look((clips - self.mean) / self.deviation), dim=-1)
 
+    @torch.inference_mode()
+    def points(self, clips: Float[np.ndarray, "clips features"]) -> Float[np.ndarray, "clips 128"]:
+        """Of what an extractor has seen."""
+        points: np.ndarray = self.of_clips(torch.from_numpy(clips).float()).numpy()
+        return points
+
 
 def learn(codec: TextCodec, clips: Float[np.ndarray, "clips features"], captions: Sequence[Sequence[str]]) -> Matcher:
     """Train a matcher on clips that have several captions each, one of which is drawn every time. Seed 0.
@@ -85,7 +91,7 @@ def retrieval(
     """Which of all texts fits a clip best? top1, top5: how often its own does, or is among the best five; of: how many
     different texts there are, so that chance is 1 / of; similarity: the mean cosine of a clip and its text."""
     choices = sorted(set(texts))
-    cosines = matcher.of_clips(torch.from_numpy(clips).float()) @ matcher.of_rows(matcher.rows(choices)).T
+    cosines = torch.from_numpy(matcher.points(clips)) @ matcher.of_rows(matcher.rows(choices)).T
     own = cosines.gather(1, torch.tensor([[choices.index(text)] for text in texts]))
     better = (cosines > own).sum(1)
     shares = {f"top{best}": round(float((better < best).float().mean()), 4) for best in (1, 5)}

@@ -197,13 +197,14 @@ ANIMATIONS_SAMPLING = replace(TOYBOX_SAMPLING, guidance=2.0, temperature=0.6)
 
 def drawings() -> NetworkRecipe:
     """Single frames of clips of one's own: what names look like, for a fifth of a clip's price. Then kinetoken train
-    network --recipe animations --from RUN/model. Words are whole: names are many, and each comes in few clips."""
+    network --recipe animations --from RUN/model. Words are whole: names are many, and each comes in few clips. Batches
+    are small: to learn names by heart takes many steps."""
     return NetworkRecipe(
         data=(ClipShare(shape=ClipShape(frames=17), clips=0, turns=0),),
         excerpts=(Excerpt(layers=1, turns=1),),
         text_ids=2048,
         words=32,
-        batch_clips=16,
+        batch_clips=8,
         captioning=0.0,
         sampling=ANIMATIONS_SAMPLING,
         training=replace(small().training, total_steps=2000, sample_every=500),

@@ -77,7 +77,8 @@ class Mosaic(nn.Module):
     @torch.no_grad()
     def fit(self, blocks: Iterable[Float[Tensor, "batch time rows columns values"]]) -> None:
         """Choose the palette: weighted k-means over the commonest colour of every square, sorted by how often they
-        come, so that grounds come first. soft: over all of the thumbnail."""
+        come, so that grounds come first. soft: over all of the thumbnail, sorted so that colours with the same first
+        digit are alike: then a wrong second digit is a wrong shade, and no more."""
         pixels = torch.cat([self._squares(some.chunk(self.cell.frames, -1)[-1]).flatten(0, 3) for some in blocks])
         if self.soft:
             seen = self._thumbnail(pixels).flatten(0, 1)
@@ -90,7 +91,8 @@ class Mosaic(nn.Module):
         found, which, count = torch.unique(bins, return_inverse=True, return_counts=True)
         mean = torch.zeros(len(found), 3).index_add_(0, which, seen) / count[:, None]
         palette, share = _k_means(mean, count.float() ** power, COLOURS)
-        self.palette.copy_(palette[share.argsort(descending=True)] * 2 - 1)
+        order = _branches(palette) if self.soft else share.argsort(descending=True)
+        self.palette.copy_(palette[order] * 2 - 1)
 
     def forward(self, blocks: Float[Tensor, "batch time rows columns values"]) -> Quantized:
         """Blocks of pixels in [-1, 1] to codes, and what they say, in fp32. A gradient passes to what is noticed of
@@ -266,6 +268,15 @@ def _tones(
     errors = (thumbnail[..., None, :] - tones[..., None, :, :]).square().sum(-1)
     lacking = torch.stack((torch.zeros_like(two), ~two, ~third), dim=-1)
     return errors.masked_fill(lacking[..., None, :], torch.inf).argmin(-1)
+
+
+def _branches(colours: Float[Tensor, "colours 3"]) -> Int[Tensor, " colours"]:
+    """The order of a k-d tree's leaves (Bentley 1975): halves along the axis on which colours differ most, and so on."""
+    if len(colours) == 1:
+        return torch.zeros(1, dtype=torch.int64)
+    *_, axes = torch.linalg.svd(colours - colours.mean(0), full_matrices=False)
+    halves = (colours @ axes[0]).argsort().chunk(2)
+    return torch.cat([half[_branches(colours[half])] for half in halves])
 
 
 def _k_means(
