@@ -271,7 +271,7 @@ def _tones(
 
 
 def _branches(colours: Float[Tensor, "colours 3"]) -> Int[Tensor, " colours"]:
-    """The order of a k-d tree's leaves (Bentley 1975): halves along the axis on which colours differ most, and so on."""
+    """The order of a k-d tree's leaves (Bentley 1975): halves along the axis on which colours differ most."""
     if len(colours) == 1:
         return torch.zeros(1, dtype=torch.int64)
     *_, axes = torch.linalg.svd(colours - colours.mean(0), full_matrices=False)

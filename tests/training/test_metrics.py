@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from kinetoken.training import metrics
 from kinetoken.training.metrics import Meter, MetricsWriter, alarm, matmul_peak, means
 
 
@@ -68,3 +69,16 @@ def test_the_alarm_says_at_which_step() -> None:
 
 def test_the_peak_is_a_positive_speed() -> None:
     assert matmul_peak(torch.device("cpu"), size=128) > 1e6
+
+
+@pytest.mark.parametrize(
+    ("instructions", "half", "worth_it"), [(False, 9.0, False), (True, 9.0, True), (True, 4.0, False)]
+)
+def test_bfloat16_must_be_faster(
+    monkeypatch: pytest.MonkeyPatch, instructions: bool, half: float, worth_it: bool
+) -> None:
+    """A processor may have the instructions and be slower by them."""
+    speeds = {torch.bfloat16: half, torch.float32: 4.0}
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
+    monkeypatch.setattr(metrics, "matmul_peak", lambda device, kind, size: speeds[kind])
+    assert metrics.multiplies_in_bfloat16.__wrapped__(torch.device("cpu")) is worth_it
