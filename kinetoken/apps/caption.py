@@ -18,7 +18,7 @@ class Command:
     clip: Positional[Path]
     """A video, an animation or an image."""
     model: str = "toybox"
-    """A bundled model, a folder that training wrote, or owner/name on the hub."""
+    """A bundled model (toybox or emoji), a folder that training wrote, or owner/name on the hub."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps …; the best there is if not given."""
     seed: int = 0

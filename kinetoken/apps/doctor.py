@@ -31,7 +31,7 @@ class Command:
     """
 
     model: str = "toybox"
-    """The model to check: a bundled one, a folder that training wrote, or owner/name on the hub."""
+    """The model to check: a bundled one (toybox or emoji), a folder that training wrote, or owner/name on the hub."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps …; the best there is if not given."""
 

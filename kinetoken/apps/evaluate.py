@@ -63,7 +63,7 @@ class Command:
     what: Positional[Measurement]
     """Which measurement."""
     model: str = "toybox"
-    """A bundled model, a folder that training wrote, or owner/name on the hub."""
+    """A bundled model (toybox or emoji), a folder that training wrote, or owner/name on the hub."""
     count: int | None = None
     """How many scenes or clips; as many as the model's card has if not given, or as there are."""
     actors: int = 1

@@ -42,7 +42,7 @@ class Making:
     preview: Path | None = None
     """Show the clip after every step, as a contact sheet: a .png that is written again and again, or a folder."""
     model: str = "toybox"
-    """A bundled model, a folder that training wrote, or owner/name on the hub."""
+    """A bundled model (toybox or emoji), a folder that training wrote, or owner/name on the hub."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps …; the best there is if not given."""
     json: bool = False

@@ -23,7 +23,7 @@ class Command:
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
     """Where to write what comes back. Not written if not given."""
     model: str = "toybox"
-    """A bundled model, a folder that training wrote, or owner/name on the hub."""
+    """A bundled model (toybox or emoji), a folder that training wrote, or owner/name on the hub."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps …; the best there is if not given."""
     json: bool = False

@@ -192,7 +192,7 @@ def telling() -> NetworkRecipe:
     )
 
 
-ANIMATIONS_SAMPLING = replace(TOYBOX_SAMPLING, guidance=2.0, temperature=0.6)
+ANIMATIONS_SAMPLING = replace(TOYBOX_SAMPLING, guidance=2.0)
 
 
 def drawings() -> NetworkRecipe:
@@ -212,13 +212,20 @@ def drawings() -> NetworkRecipe:
 
 
 def animations() -> NetworkRecipe:
-    """Clips of one's own, after `drawings`."""
+    """Clips of one's own, after `drawings`, at half its rate and coming down from the first step on."""
     return replace(
         drawings(),
         data=(ClipShare(shape=ClipShape(frames=17), clips=0, turns=3),),
         excerpts=(Excerpt(layers=1, turns=2), Excerpt(layers=2, turns=1), Excerpt(layers=3, turns=1)),
         captioning=0.1,
-        training=replace(small().training, total_steps=6000, sample_every=500),
+        training=replace(
+            small().training,
+            total_steps=6000,
+            learning_rate=2.5e-3,
+            adam_learning_rate=8e-4,
+            decay=1.0,
+            sample_every=500,
+        ),
     )
 
 

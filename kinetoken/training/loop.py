@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from types import FrameType
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,9 @@ from kinetoken.training.weight_average import WeightAverage
 
 Amount = Number | Callable[[Any], Number]
 """A number for each step of the whole group, or a function of one process's batch, to be summed over the group."""
+
+ECHO: Final = 1.0
+"""Seconds within which a second wish to stop is the first one, heard again."""
 
 OnSample = Callable[[nn.Module, int, Path], None]
 
@@ -366,10 +369,11 @@ class _Desk:
 
 
 class _Wish:
-    """The wish to stop, made by Ctrl-C or SIGTERM. The second of a kind does what it would have done without us."""
+    """The wish to stop, made by Ctrl-C or SIGTERM. A second one does what it would have done without us; but not at
+    once, for torchrun sends on what the terminal has sent to all."""
 
     def __init__(self) -> None:
-        self.made = False
+        self.made, self.at = False, 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "_Wish":
@@ -378,8 +382,11 @@ class _Wish:
         return self
 
     def _note(self, kind: int, frame: FrameType | None) -> None:
-        self.made = True
-        self._restore(kind)
+        if not self.made:
+            self.made, self.at = True, monotonic()
+        elif monotonic() - self.at > ECHO:
+            self._restore(kind)
+            signal.raise_signal(kind)
 
     def __exit__(self, *error: object) -> None:
         for kind in self._before:
