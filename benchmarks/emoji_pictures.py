@@ -17,7 +17,7 @@ from kinetoken.clip import Clip
 
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "emoji.png"
 COLOURS = "white", "blue", "green", "orange", "pink", "purple"
-EACH, ACROSS, FRAMES, SIDE, LABEL = 12, 4, 3, 96, 14
+EACH, ACROSS, FRAMES, SIDE, LABEL, LETTERS = 12, 4, 3, 96, 14, 46
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def _tile(prompt: str, clip: Clip) -> np.ndarray:
     tile = Image.new("RGB", (FRAMES * SIDE + 4, SIDE + LABEL), "white")
     for k, frame in enumerate(clip.frames[shown]):
         tile.paste(Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.BICUBIC), (k * SIDE, LABEL))
-    ImageDraw.Draw(tile).text((2, 1), prompt.replace(" background", ""), fill="black")
+    ImageDraw.Draw(tile).text((2, 1), prompt.replace(" background", "")[:LETTERS], fill="black")
     return np.asarray(tile)
 
 
