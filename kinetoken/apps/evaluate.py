@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 from kinetoken.apps.options import progress
 
 if TYPE_CHECKING:
+    from kinetoken.clip import Clip
     from kinetoken.evaluation.features import Extractor
     from kinetoken.evaluation.generation import Record
     from kinetoken.evaluation.likeness import Made, Shown, Stretch
@@ -198,36 +199,33 @@ class Command:
         about = {"features": NAME, "seeds": f"0 to {len(records) - 1}", "caution": likeness.CAUTION}
         return figures | self._source(resize) | about, records
 
-    def _names(self, count: int) -> "tuple[dict[str, Any], list[Made]]":
+    def _names(self, count: int) -> "tuple[dict[str, Any], list[Record]]":
         from kinetoken.data.tar_shards import TarShards, check_apart
-        from kinetoken.evaluation import likeness
-        from kinetoken.evaluation.features import NAME, Extractor
+        from kinetoken.evaluation import likeness, naming
+        from kinetoken.evaluation.generation import through
 
         assert self.data is not None
-        shards = TarShards(self.data)
+        shards, folders = TarShards(self.data), (self.data, *self.trained_on)
         check_apart(self.data, self.trained_on)
         generator = self._generator()
-        config, extractor = generator.config, Extractor(generator.device)
-        chosen = likeness.held_out(shards, config, count)
-        examples = list(likeness.see(chosen, config, extractor))
+        config = generator.config
+        examples = [part.read(config) for part in likeness.held_out(shards, config, count)]
         prompts = likeness.prompts(generator, examples)
-        folders = (self.data, *self.trained_on)
         parts = [part for folder in folders for part in likeness.stretches(TarShards(folder), config)]
-        shown = progress(likeness.see(parts, config, extractor), "known clips", total=len(parts))
-        known = likeness.Training.of(parts, shown)
-        matcher = likeness.matcher_of(generator, known)
-        assert matcher is not None, "the examples have captions"
+        read = progress((part.read(config) for part in parts), "known clips", total=len(parts))
+        known = naming.Known.of(parts, read)
+        matcher = known.matcher(generator)
 
-        def named(made: "Iterator[Made]", name: str) -> "list[Made]":
-            found = likeness.named(config, examples, made, known, matcher)
-            return list(progress(found, name, total=len(examples)))
+        def shares(make: "Callable[[int], Clip]", name: str) -> "tuple[dict[str, Any], list[Record]]":
+            found = naming.named(config, examples, prompts, make, known, matcher)
+            records = list(progress(found, name, total=len(examples)))
+            return _shares(records), records
 
-        rebuilt = named(likeness.through(generator, chosen, extractor), "real clips, through the tokenizer")
-        records = named(likeness.generated(generator, prompts, extractor), self.what)
-        figures = {"count": len(records)} | _shares(records) | {"through_the_tokenizer": _shares(rebuilt)}
-        figures |= {"of": len(set(known.sources)), "clips": len(parts)}
-        about = {"features": NAME, "seeds": f"0 to {len(records) - 1}"}
-        return figures | {"data": ", ".join(map(str, folders))} | about, records
+        real, _ = shares(lambda number: through(generator.tokenizer, examples[number].clip), "through the tokenizer")
+        figures, records = shares(lambda number: generator.generate(prompts[number], seed=number), self.what)
+        figures = {"count": len(records)} | figures | {"through_the_tokenizer": real}
+        figures |= {"of": len(set(known.sources)), "clips": len(parts), "by": naming.GLANCE}
+        return figures | {"seeds": f"0 to {len(records) - 1}", "data": ", ".join(map(str, folders))}, records
 
     def _generator(self) -> "Generator":
         from kinetoken.generator import Generator

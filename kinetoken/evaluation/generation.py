@@ -60,7 +60,7 @@ def adherence(generator: Generator, *, count: int, actors: int, first_seed: int 
 def ceiling(tokenizer: VideoTokenizer, *, count: int, actors: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
     """As `adherence`, of the rendered truth, tokenized and decoded: what the tokenizer leaves possible."""
     for number, (scene, caption) in enumerate(_told(count, actors, first_seed)):
-        yield _judged(_through(tokenizer, render(scene)), scene, caption, first_seed + number)
+        yield _judged(through(tokenizer, render(scene)), scene, caption, first_seed + number)
 
 
 def drift(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
@@ -129,7 +129,7 @@ def rebuilt(
 ) -> Record:
     """figure: PSNR in dB. measures: SSIM; flicker, in levels of 255; bits per pixel; and with an extractor its
     perceptual distance."""
-    made = _through(tokenizer, clip)
+    made = through(tokenizer, clip)
     measures = {
         "ssim": ssim(clip, made),
         "flicker": flicker(clip, made),
@@ -209,6 +209,7 @@ def _judged(clip: Clip, scene: Scene, caption: Caption, seed: int) -> Record:
     )
 
 
-def _through(tokenizer: VideoTokenizer, clip: Clip) -> Clip:
+def through(tokenizer: VideoTokenizer, clip: Clip) -> Clip:
+    """A clip as the tokenizer leaves it."""
     codes = tokenizer.encode_clip(clip)
     return tokenizer.decode_clip(codes, fps=clip.fps, frames=len(clip.frames), height=clip.height, width=clip.width)

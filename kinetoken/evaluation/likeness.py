@@ -17,7 +17,7 @@ from kinetoken.clip import Clip
 from kinetoken.data.clips_on_disk import settings
 from kinetoken.data.tar_shards import StoredClip, TarShards, records
 from kinetoken.data.windows import window
-from kinetoken.evaluation.agreement import Matcher, learn, retrieval
+from kinetoken.evaluation.agreement import learn, retrieval
 from kinetoken.evaluation.distances import density_and_coverage, frechet, nearest
 from kinetoken.evaluation.features import Extractor, Seen
 from kinetoken.evaluation.generation import Record
@@ -55,19 +55,18 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Stretches that a model was trained on, and the files that they are of; whole: what is seen of each."""
+    """Stretches that a model was trained on; whole: what is seen of each."""
 
     stretches: Sequence[Stretch]
-    sources: Sequence[str]
     captions: Sequence[tuple[str, ...]]
     whole: Float[np.ndarray, "stretches features"]
 
     @classmethod
     def of(cls, stretches: Sequence[Stretch], shown: Iterable[Shown]) -> "Training":
         """Keeps little of each, as there may be many."""
-        told = [(one.source, one.captions, one.seen.whole) for one in shown]
-        sources, captions, whole = zip(*told, strict=True)
-        return cls(stretches=stretches, sources=sources, captions=captions, whole=np.stack(whole))
+        told = [(one.captions, one.seen.whole) for one in shown]
+        captions, whole = zip(*told, strict=True)
+        return cls(stretches=stretches, captions=captions, whole=np.stack(whole))
 
     @property
     def points(self) -> Float[np.ndarray, "stretches 1280"]:
@@ -76,7 +75,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Made(Record):
-    """figure: how far the nearest training clip is, which stands below; or how near the one that it is taken for."""
+    """figure: how far the nearest training clip is, which stands below."""
 
     seen: Seen
 
@@ -120,7 +119,7 @@ def see(found: Iterable[Stretch], config: ModelConfig, extractor: Extractor) -> 
         yield Shown(source=stored.source, captions=stored.captions, seen=extractor(stored.clip))
 
 
-def prompts(generator: Generator, examples: Iterable[Shown]) -> list[str]:
+def prompts(generator: Generator, examples: Iterable[Shown | StoredClip]) -> list[str]:
     """The first caption of each that the model can read. Raises ValueError if there is none."""
     words = generator.config.network.words
     readable = [
@@ -172,55 +171,19 @@ def agreement(
 ) -> dict[str, dict[str, float | int]]:
     """Whether clips show what their prompts say, by a matcher that learns from the training clips which have captions;
     agreement_of_real: what it says of the held-out clips of those prompts. Nothing, if fewer than two have captions."""
-    matcher, texts = matcher_of(generator, training), [one.text for one in made]
-    if matcher is None:
+    told = [number for number, texts in enumerate(training.captions) if texts]
+    if len(told) < 2:
         return {}
+    captions, texts = [training.captions[number] for number in told], [one.text for one in made]
+    matcher = learn(generator.codec, training.whole[told], captions)
     sides = {"agreement": [one.seen for one in made], "agreement_of_real": real}
     return {name: retrieval(matcher, np.stack([seen.whole for seen in side]), texts) for name, side in sides.items()}
 
 
-def matcher_of(generator: Generator, training: Training) -> Matcher | None:
-    """Learned from the clips that have captions; None if fewer than two have."""
-    told = [number for number, texts in enumerate(training.captions) if texts]
-    if len(told) < 2:
-        return None
-    return learn(generator.codec, training.whole[told], [training.captions[number] for number in told])
-
-
-def through(generator: Generator, parts: Iterable[Stretch], extractor: Extractor) -> Iterator[Made]:
-    """Clips as the tokenizer leaves them: nothing that the model makes can be clearer."""
-    for seed, part in enumerate(parts):
-        stored, tokenizer = part.read(generator.config), generator.tokenizer
-        frames, height, width, _ = stored.clip.frames.shape
-        codes = tokenizer.encode_clip(stored.clip)
-        clip = tokenizer.decode_clip(codes, fps=stored.clip.fps, frames=frames, height=height, width=width)
-        yield Made(seed=seed, text=stored.source, verdict={}, clip=clip, seen=extractor(clip))
-
-
-def named(
-    config: ModelConfig, examples: Sequence[Shown], made: Iterable[Made], known: Training, matcher: Matcher
-) -> Iterator[Made]:
-    """Right if, of all that are known, the clip that the matcher takes what was made for is of the example's file. That
-    clip stands below; figure: the cosine of the two."""
-    points = matcher.points(known.whole)
-    for example, one in zip(examples, made, strict=True):
-        cosines = points @ matcher.points(one.seen.whole[None])[0]
-        best = int(cosines.argmax())
-        yield replace(
-            _beside(one, known.stretches[best], config),
-            verdict={"name": known.sources[best] == example.source},
-            figure=float(cosines[best]),
-        )
-
-
 def _beside_nearest(made: Made, training: Training, config: ModelConfig) -> Made:
     numbers, far = nearest(made.seen.clip[None], training.points)
-    return replace(_beside(made, training.stretches[int(numbers[0])], config), figure=float(far[0]))
-
-
-def _beside(made: Made, stretch: Stretch, config: ModelConfig) -> Made:
-    below = stretch.read(config)
-    return replace(made, below=below.clip, below_is=f"{below.source}, second {below.second:g}")
+    below = training.stretches[int(numbers[0])].read(config)
+    return replace(made, figure=float(far[0]), below=below.clip, below_is=f"{below.source}, second {below.second:g}")
 
 
 def _points(seen: Sequence[Seen]) -> Float[np.ndarray, "clips 1280"]:

@@ -22,8 +22,6 @@ from kinetoken.evaluation.likeness import (
     Training,
     generated,
     held_out,
-    matcher_of,
-    named,
     prompts,
     remembered,
     see,
@@ -124,40 +122,6 @@ def test_copies_are_found(tmp_path: Path, tiny: Generator, extractor: Extractor)
         assert (record.below.frames == record.clip.frames).all()
     figures = remembered([one.seen for one in shown], made, known)
     assert figures["nearest_training"] < 1e-3 < figures["nearest_training_of_real"]
-
-
-def test_a_clip_is_taken_for_the_one_that_it_is(tmp_path: Path, tiny: Generator, extractor: Extractor) -> None:
-    """A model that makes the second file's clip whatever it is asked for is right about the second file alone."""
-    shards = prepared(tmp_path, range(4))
-    config, parts = tiny.config, stretches(shards, tiny.config)
-    examples = list(see(parts, config, extractor))
-    known = Training.of(parts, examples)
-    matcher = matcher_of(tiny, known)
-    assert matcher is not None
-    copier = Copier(config, tiny.tokenizer, tiny.codec, tiny.network)
-    copier.clips = [parts[1].read(config).clip] * 4
-    made = generated(copier, prompts(copier, examples), extractor)
-    records = list(named(config, examples, made, known, matcher))
-    assert [record.right for record in records] == [False, True, False, False]
-    assert {record.below_is for record in records} == {f"{examples[1].source}, second 0"}
-    assert records[0].figure == pytest.approx(1, abs=1e-3)
-
-
-def test_names_by_the_command(
-    tmp_path: Path, tiny_folder: Path, extractor: Extractor, capsys: pytest.CaptureFixture[str]
-) -> None:
-    own, training = prepared(tmp_path / "own", range(4)), prepared(tmp_path / "training", range(4, 7))
-    command = ["evaluate", "names", "--model", str(tiny_folder), "--data", str(own.folder), "--count", "3"]
-    assert main(command) == 0
-    alone = json.loads(capsys.readouterr().out)
-    assert (alone["count"], alone["of"], alone["clips"]) == (3, 4, 4)
-    out = tmp_path / "out"
-    assert main([*command, "--trained-on", str(training.folder), "-o", str(out)]) == 0
-    figures, lines = json.loads((out / "figures.json").read_text()), (out / "records.jsonl").read_text().splitlines()
-    assert figures["of"] == 7 and 0 <= figures["through_the_tokenizer"]["names_right"] <= 1
-    assert len(lines) == 3 and "name" in json.loads(lines[0])["verdict"]
-    assert main(["evaluate", "names"]) == 2
-    assert "names needs --data" in capsys.readouterr().err
 
 
 def test_the_command(
