@@ -341,8 +341,8 @@ def _digits(levels: tuple[int, ...], codes: int) -> Int[Tensor, "codes axes"]:
 
 class Layer(nn.Module):
     """x + attention(norm(x)), then x + gated(norm(x)); both branches start at zero. In a network without layouts, what
-    is normalised is scaled and shifted as the text's gist says (adaLN of DiT, Peebles and Xie 2023): of the ways to
-    tell a transformer what to draw the one that is learned soonest.
+    is normalised is scaled and shifted as the text's gist says (adaLN of DiT, Peebles and Xie 2023, where it was better
+    than cross-attention and than more positions).
     """
 
     def __init__(self, config: TransformerConfig) -> None:

@@ -18,19 +18,18 @@ from torch.nn.functional import interpolate
 from kinetoken.clip import Clip
 from kinetoken.data.tar_shards import StoredClip
 from kinetoken.evaluation.agreement import Matcher, learn
+from kinetoken.evaluation.features import MOMENTS
 from kinetoken.evaluation.generation import Record
 from kinetoken.evaluation.likeness import Stretch
 from kinetoken.generator import Generator, ModelConfig
 
-MOMENTS: Final = 5
-"""Evenly spaced frames, the first and the last among them."""
 SIDE: Final = 8
 """Pixels of a glance at one, across and down."""
 GLANCE: Final = f"contrastive, on {MOMENTS} evenly spaced frames at {SIDE}x{SIDE} (area)"
 
 
 def glance(clip: Clip) -> Float[np.ndarray, " features"]:
-    """Levels in [0, 1]."""
+    """Levels in [0, 1] of MOMENTS frames; of a shorter clip some twice."""
     moments = np.linspace(0, len(clip) - 1, MOMENTS).round().astype(int)
     pixels = rearrange(torch.from_numpy(clip.frames[moments]), "moments h w c -> moments c h w")
     seen: np.ndarray = interpolate(pixels.float() / 255, (SIDE, SIDE), mode="area").flatten().numpy()

@@ -8,8 +8,9 @@ import pytest
 
 from kinetoken.apps.cli import main
 from kinetoken.clip import Clip
+from kinetoken.evaluation.features import MOMENTS
 from kinetoken.evaluation.likeness import stretches
-from kinetoken.evaluation.naming import MOMENTS, SIDE, Known, glance, named
+from kinetoken.evaluation.naming import SIDE, Known, glance, named
 from kinetoken.generator import Generator
 from tests.evaluation.test_likeness import SAID, prepared
 
