@@ -39,7 +39,8 @@ CODEC_FILE = "text_codec.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A model and its defaults: frames, width, height and fps are what it was mostly trained on."""
+    """A model and its defaults: frames, width, height and fps are what it was mostly trained on, loop_frames the length
+    of its loops, if it has seen any."""
 
     tokenizer: TokenizerConfig
     network: TransformerConfig
@@ -48,6 +49,7 @@ class ModelConfig:
     width: int = 64
     height: int = 64
     fps: float = 8.0
+    loop_frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,8 @@ class Generator(Editing):
         Raises: ValueError, before any work, for an empty or too long prompt, or an impossible size.
         """
         config = self.config
-        frames = config.frames if frames is None else frames
+        usual = config.loop_frames if loop and config.loop_frames else config.frames
+        frames = usual if frames is None else frames
         width, height = size or (config.width, config.height)
         rate = config.fps if fps is None else fps
         sampling = _sampling(

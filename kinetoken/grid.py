@@ -78,6 +78,12 @@ def layers_of_loop(frames: int, cell: CellSize) -> int:
     return GridShape.of_clip(frames, 1, 1, cell, loop=True).time
 
 
+def around(frames: int, turn: int) -> Int[np.ndarray, " turn"]:
+    """Which frame of a loop is shown at each of the `turn` frames of a circle: some are held, or some left out, evenly
+    spread, and none that is next to the seam."""
+    return stretched(frames, turn) if frames <= turn else picked(turn, frames)
+
+
 def stretched(frames: int, turn: int) -> Int[np.ndarray, " turn"]:
     """Which frame of a loop is shown at each of the `turn` frames of a circle's whole layers, turn >= frames: some are
     held for one more, evenly spread."""

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from kinetoken.apps.cli import main
 from kinetoken.canvas import Canvas
 from kinetoken.clip import Clip
+from kinetoken.evaluation.generation import looping
 from kinetoken.generator import Generator
-from kinetoken.grid import CellSize, GridShape, picked, stretched
+from kinetoken.grid import CellSize, GridShape, around, picked, stretched
 from kinetoken.loops import LoopPlan, closed, seam
+from kinetoken.processes.masked import MaskedObjective
+from kinetoken.processes.masking import CanvasBatch, MaskingConfig
 from kinetoken.tasks import text_to_video
 from kinetoken.transformer import Transformer, _circular
 
@@ -37,8 +40,20 @@ def test_a_circle_has_whole_layers_and_gives_back_every_frame(frames: int, step:
     turn = GridShape.of_clip(frames, 4, 4, cell, loop=True).frames(cell, loop=True)
     assert frames <= turn < frames + step
     assert (stretched(frames, turn)[picked(frames, turn)] == np.arange(frames)).all()
-    around = np.diff([*picked(frames, turn), turn])
-    assert around[-1] == around.min() and around.max() - around.min() <= 1
+    steps = np.diff([*picked(frames, turn), turn])
+    assert steps[-1] == steps.min() and steps.max() - steps.min() <= 1
+
+
+@given(frames=st.integers(1, 60), turn=st.integers(1, 60))
+def test_a_loop_is_laid_on_a_circle_of_any_length(frames: int, turn: int) -> None:
+    """Evenly, from its first frame on; what is left out lies within it, and the last frame stays next to the first."""
+    shown = around(frames, turn)
+    assert len(shown) == turn and shown[0] == 0 and (np.diff(shown) >= 0).all()
+    if frames <= turn:
+        assert set(shown) == set(range(frames))
+    else:
+        steps = np.diff([*shown, frames])
+        assert steps[-1] == steps.min() and steps.max() - steps.min() <= 1
 
 
 @pytest.mark.parametrize("layers", [1, 2, 5, 9])
@@ -193,6 +208,38 @@ def test_the_commands(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert 0 < kept < record["frames"] == 9
     assert (Clip.read(made).frames[:kept] == Clip.read(source).frames[:kept]).all()
     assert f"by {seam(Clip.read(made))[0]:.2f} of 255" in record["notes"][0]
+
+
+def test_circles_are_learned_as_circles(tiny: Generator) -> None:
+    """Where the circle is cut does not matter to the loss of what is hidden, and that of a line it does; a batch may be
+    divided."""
+    network, text_end = tiny.network, tiny.config.network.vocabulary.text_end
+    objective = MaskedObjective(network, MaskingConfig(unconditional=0.0))
+    grid = _codes(tiny, 4, 5, 4, 4) + text_end
+    line = CanvasBatch(torch.full((4, 2), 5), grid, torch.arange(4), torch.zeros(4, dtype=torch.bool))
+    circle = line._replace(loop=torch.ones(4, dtype=torch.bool))
+    with torch.inference_mode():
+        losses = [float(objective(batch)[0]) for batch in (line, circle)]
+        parts = [float(objective(CanvasBatch(*(field[k::2] for field in circle)))[0]) for k in range(2)]
+    assert abs(losses[0] - losses[1]) > 1e-3
+    assert sum(parts) / 2 == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_a_loop_is_as_long_as_those_that_were_learned(tiny: Generator) -> None:
+    learned = Generator(replace(tiny.config, loop_frames=12), tiny.tokenizer, tiny.codec, tiny.network)
+    assert len(learned.generate(PROMPT, seed=0, loop=True, steps=2)) == 12
+    assert len(learned.generate(PROMPT, seed=0, steps=2)) == tiny.config.frames
+    assert len(tiny.generate(PROMPT, seed=0, loop=True, steps=2)) == tiny.config.frames
+
+
+def test_loops_are_told_from_clips_that_do_not_loop(tiny: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    ramp = np.arange(0, 80, 10, dtype=np.uint8)[:, None, None, None] + np.zeros((8, 2, 2, 3), dtype=np.uint8)
+    made = {0: ramp, 1: np.concatenate((ramp, ramp[-2:0:-1]))}
+    monkeypatch.setattr(
+        Generator, "generate", lambda self, prompt, *, seed, loop: Clip(frames=made[seed], fps=8.0) if loop else None
+    )
+    line, loop = looping(tiny, ["a line", "a loop"])
+    assert (line.right, line.figure, loop.right, loop.figure) == (False, 7.0, True, 1.0)
 
 
 def test_networks_without_a_circle_are_as_before(tiny: Generator) -> None:

@@ -133,6 +133,9 @@ class Tokenize:
     """Stretches of each clip, at most, evenly spaced."""
     crops: int = 2
     """Windows of each stretch: the whole picture, and others within it if it is larger than --size."""
+    loops: int = 0
+    """Frames of the loops that a network shall learn: clips that lead from their end to their beginning and are about
+    as long are laid on circles of time, too. 0 for none."""
     seed: int = 0
     """Of the windows."""
     device: str | None = None
@@ -146,7 +149,13 @@ class Tokenize:
 
         width, height = parsed_size(self.size)
         config = TokensConfig(
-            frames=self.frames, width=width, height=height, offsets=self.offsets, crops=self.crops, seed=self.seed
+            frames=self.frames,
+            width=width,
+            height=height,
+            offsets=self.offsets,
+            crops=self.crops,
+            loops=self.loops,
+            seed=self.seed,
         )
         shards, fps = TarShards(self.shards), settings(self.shards).fps
         tokenizer = self._loaded()

@@ -26,6 +26,7 @@ Measurement = Literal[
     "reconstruction",
     "generation",
     "names",
+    "loops",
     "gravity",
     "drift",
     "judge",
@@ -38,11 +39,12 @@ USUAL_COUNT = {
     "reconstruction": 500,
     "generation": 200,
     "names": 300,
+    "loops": 100,
     "gravity": 100,
     "drift": 20,
     "judge": 1000,
 }
-OF_OWN_CLIPS = ("reconstruction", "generation", "names")
+OF_OWN_CLIPS = ("reconstruction", "generation", "names", "loops")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +59,9 @@ class Command:
     clips made from the captions of your own clips (--data), which should be none that were trained on, and how like
     those they are: Fréchet distances of frames and of changes, density and coverage, and with --trained-on the nearest
     training clips, and whether they show what was asked for (pip install "kinetoken[evaluation]"; docs/evaluation.md).
-    gravity: fitted to generated bounces. drift: adherence in each eighth of clips of eight times the model's length.
-    judge: the judge itself, against rendered truth.
+    names: whether what is made from captions of your clips (--data) is taken for the right clips. loops: whether it
+    loops, if asked to. gravity: fitted to generated bounces. drift: adherence in each eighth of clips of eight times
+    the model's length. judge: the judge itself, against rendered truth.
     """
 
     what: Positional[Measurement]
@@ -70,7 +73,7 @@ class Command:
     actors: int = 1
     """Objects in each scene, for adherence and ceiling."""
     data: Path | None = None
-    """For reconstruction, generation and names: clips of your own, as kinetoken data prepare wrote them. For
+    """For reconstruction, generation, names and loops: clips of your own, as kinetoken data prepare wrote them. For
     reconstruction they are measured as they are, else at the model's size, rate and length."""
     trained_on: tuple[Path, ...] = ()
     """With --data: prepared clips that the model has been trained on. Refuses to measure if one is in both."""
@@ -98,8 +101,8 @@ class Command:
             raise ValueError(f"--data is for {', '.join(OF_OWN_CLIPS)}, and --trained-on for --data")
         if self.what == "generation" and self.data is None:
             raise ValueError("generation needs --data: prepared clips that the model has not been trained on")
-        if self.what == "names" and self.data is None:
-            raise ValueError("names needs --data: prepared clips with captions")
+        if self.what in ("names", "loops") and self.data is None:
+            raise ValueError(f"{self.what} needs --data: prepared clips with captions")
         if self.what == "judge":
             from kinetoken.evaluation.judge_report import judge_report
 
@@ -109,6 +112,8 @@ class Command:
             figures, records = self._generation(count)
         elif self.what == "names":
             figures, records = self._names(count)
+        elif self.what == "loops":
+            figures, records = self._loops(count)
         else:
             from kinetoken.evaluation.generation import FIRST_SEED, summary
 
@@ -226,6 +231,19 @@ class Command:
         figures = {"count": len(records)} | figures | {"through_the_tokenizer": real}
         figures |= {"of": len(set(known.sources)), "clips": len(parts), "by": naming.GLANCE}
         return figures | {"seeds": f"0 to {len(records) - 1}", "data": ", ".join(map(str, folders))}, records
+
+    def _loops(self, count: int) -> "tuple[dict[str, Any], list[Record]]":
+        from kinetoken.data.tar_shards import TarShards
+        from kinetoken.evaluation import generation, likeness
+
+        assert self.data is not None
+        generator = self._generator()
+        chosen = likeness.held_out(TarShards(self.data), generator.config, count)
+        prompts = likeness.prompts(generator, (part.read(generator.config) for part in chosen))
+        records = list(progress(generation.looping(generator, prompts), self.what, total=len(prompts)))
+        figures = generation.summary(records)
+        ratio = {"seam_over_median_step": {"mean": figures.pop("mean"), "median": figures.pop("median")}}
+        return figures | ratio | {"seeds": f"0 to {len(records) - 1}", "data": str(self.data)}, records
 
     def _generator(self) -> "Generator":
         from kinetoken.generator import Generator

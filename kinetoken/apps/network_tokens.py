@@ -51,21 +51,23 @@ def toybox_tokens(
 
 
 def own_tokens(recipe: NetworkRecipe, folder: Path, codec: TextCodec, words: int) -> Tokens:
-    """The recipe's turns for whole clips, and its excerpts where they fit, of every shard of clips; one turn for every
-    shard of pictures."""
+    """The recipe's turns for whole clips, and its excerpts where they fit, of every shard of clips; its turns for
+    loops; one turn for every shard of pictures."""
     shards, card = token_shards(folder), tokens_card(folder)
     whole = sum(share.turns for share in recipe.data)
-    turns = [whole if shard.codes.shape[1] > 1 else 1 for shard in shards]
+    turns = [recipe.loop_turns if shard.loop else whole if shard.codes.shape[1] > 1 else 1 for shard in shards]
     excerpts, excerpt_turns = [], []
     for shard in shards:
         _, time, rows, columns = shard.codes.shape
-        for excerpt in recipe.excerpts if time > 1 else ():
+        for excerpt in recipe.excerpts if time > 1 and not shard.loop else ():
             if excerpt.layers <= time and (excerpt.side or 1) <= min(rows, columns):
                 excerpts.append(replace(shard, layers=excerpt.layers, side=excerpt.side))
                 excerpt_turns.append(excerpt.turns)
     told = shards[0].captions
     prompts = [min(told[k], key=len) for k in sorted({len(told) * k // len(PROMPTS) for k in range(len(PROMPTS))})]
     shape = {name: getattr(card.config, name) for name in ("frames", "width", "height")} | {"fps": card.fps}
+    if any(shard.loop for shard in shards):
+        shape["loop_frames"] = card.config.loops
     return Tokens(
         shards=shards + excerpts,
         turns=_evenly(turns + excerpt_turns),

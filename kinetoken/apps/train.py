@@ -57,6 +57,7 @@ def train_tokenizer(
     torch.manual_seed(recipe.training.seed)
     batches, shown = _tokenizer_batches(recipe, data)
     tokenizer = load_tokenizer(start).train() if start is not None else _fresh_tokenizer(recipe, batches)
+    _train_only(tokenizer, recipe.parts)
 
     def flops(batch: ClipBatch) -> float:
         clips, length, height, width, _ = batch.frames.shape
@@ -74,7 +75,10 @@ def train_tokenizer(
 
     result = train(
         ReconstructionObjective(
-            tokenizer, square_weight=recipe.square_weight, variation_weight=recipe.variation_weight
+            tokenizer,
+            square_weight=recipe.square_weight,
+            variation_weight=recipe.variation_weight,
+            change_weight=recipe.change_weight,
         ),
         batches,
         recipe.training,
@@ -89,6 +93,12 @@ def train_tokenizer(
         with result.average.swapped_in():
             save_tokenizer(tokenizer, run / "model")
     return result
+
+
+def _train_only(module: nn.Module, parts: tuple[str, ...]) -> None:
+    """All of it, if no parts are named."""
+    for name, weight in module.named_parameters():
+        weight.requires_grad_(not parts or name.startswith(parts))
 
 
 def _fresh_tokenizer(recipe: TokenizerRecipe, batches: Batches) -> VideoTokenizer:
@@ -134,8 +144,6 @@ def train_network(
     on_tokenized(done, total) is told how many clips are tokenized. Raises: ValueError if the recipe is for parts of a
     network, and there is none to set out from.
     """
-    if recipe.parts and start is None:
-        raise ValueError("this recipe trains parts of a network: say which one by --from")
     tokenizer = load_tokenizer(tokenizer_folder)
     torch.manual_seed(recipe.training.seed)
     begun = None if start is None else Generator.from_pretrained(start, device="cpu")
@@ -150,9 +158,7 @@ def train_network(
     if not speaks and not isinstance(tokenizer.quantizer, Mosaic):  # a mosaic's digits say what codes look like
         some = tokens.shards[0].codes[:LOOKED_AT].astype(np.int64)
         network.begin_by_looks(tokenizer.looks(torch.from_numpy(some)))
-    if recipe.parts:
-        for name, weight in network.named_parameters():
-            weight.requires_grad_(name.startswith(recipe.parts))
+    _train_only(network, recipe.parts)
     config = ModelConfig(tokenizer=tokenizer.config, network=network.config, sampling=recipe.sampling, **tokens.shape)
 
     def flops(batch: CanvasBatch) -> float:
@@ -279,12 +285,21 @@ class Command:
     bundled name will do). Their shape counts, not the recipe's. Of a model that speaks other codes than the tokenizer
     what it knows of words is taken, and its tables of codes begin anew."""
     recipe: Literal[
-        "debug", "pictures", "small", "painting", "planning", "telling", "drawings", "animations", "base"
+        "debug",
+        "decoding",
+        "pictures",
+        "small",
+        "painting",
+        "planning",
+        "telling",
+        "drawings",
+        "animations",
+        "base",
     ] = "small"
     """debug: seconds, to see that all runs. small: a laptop. base: a GPU or several. For a toybox network, too, before
     small, pictures: single frames; and after it, for parts alone, painting: how things are drawn; planning: how layouts
     are written and read; telling: how they are put into words. For a network of your own clips, drawings: single
-    frames, and after it animations."""
+    frames, and after it animations. For a tokenizer, decoding: its decoder alone, codes as they are."""
     quantizer: Kind | None = None
     """Of a new tokenizer: mosaic is for flat colours, soft-mosaic for drawings with shading, and a network learns them
     soonest; fsq learns its codes, for everything else. If not given, the recipe's for toybox and fsq for --data."""
@@ -317,6 +332,8 @@ class Command:
         if not hasattr(recipes, self.recipe):
             raise ValueError(f"a {self.what} has no recipe {self.recipe}")
         recipe = self._changed(getattr(recipes, self.recipe)())
+        if recipe.parts and self.start is None:
+            raise ValueError(f"recipe {self.recipe} trains parts of a {self.what}: say which one by --from")
         if self.what == "tokenizer":
             start = None if self.start is None else Path(self.start)
             result = train_tokenizer(recipe, self.run, data=self.data, start=start, seconds=seconds)

@@ -1,7 +1,7 @@
 """Prepared clips as token shards: tokenized once, several stretches and windows of each, then trained on for long.
 
 A folder of tokens holds `tokens.json` (shape, rate, and what it was made of), the `tokenizer` that made it, and token
-shards named by their shape: those of clips and, if there are any, those of pictures.
+shards named by their shape: those of clips and, if there are any, those of loops and of pictures.
 """
 
 import json
@@ -20,31 +20,39 @@ from kinetoken.config import from_flat, to_flat
 from kinetoken.data.tar_shards import TarShards, records
 from kinetoken.data.token_shards import TokenShard, write_shard
 from kinetoken.data.windows import crops, starts, stretch, window
+from kinetoken.grid import around
+from kinetoken.loops import loops
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 
-TOKENS, TOKENIZER = "tokens.json", "tokenizer"
+TOKENS, TOKENIZER, LOOPS = "tokens.json", "tokenizer", "loops"
 CLIPS_AT_ONCE = 8
 
 Plan = Int[np.ndarray, "_ 3"]
 """Of each window: the clip, its first frame, and which of the clip's crops it is; 0 is all of the picture that fits."""
+NEARLY = 1 / 8
+"""By how much a clip may be shorter or longer than a circle on which it is laid."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokensConfig:
     """frames, width, height: of what is tokenized. offsets: stretches of a clip, at most; crops: windows of each, the
-    first of them the whole picture."""
+    first of them the whole picture. loops: frames of the circles of time on which those clips are laid, too, that lead
+    from their end to their beginning and are about as long; 0 if none shall be."""
 
     frames: int = 17
     width: int = 64
     height: int = 64
     offsets: int = 4
     crops: int = 2
+    loops: int = 0
     seed: int = 0
     clips_per_shard: int = 4096
 
     def __post_init__(self) -> None:
         if (least := min(self.frames, self.width, self.height, self.offsets, self.crops, self.clips_per_shard)) < 1:
             raise ValueError(f"frames, sizes, offsets and crops are at least 1, found {least}")
+        if self.loops < 0:
+            raise ValueError(f"loops have at least 0 frames, found {self.loops}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,17 +83,22 @@ def tokenize_clips(
 
     Raises ValueError when nothing is left to tokenize, or the folder has tokens of other clips, settings or tokenizer.
     """
+    if config.loops % (layer := tokenizer.config.cell.frames) or config.loops == layer:
+        raise ValueError(f"loops are of whole layers of {layer} frames, of two at least: found {config.loops} frames")
     clips, pictures, skipped = _plans(shards, config)
-    total = len(clips) + len(pictures)
-    if not total:
+    if not (some := len(clips) + len(pictures)):
         raise ValueError(f"none of the {len(shards)} clips in {shards.folder} has a caption and {config.frames} frames")
-    plans = _named(clips, config.frames, config) | _named(pictures, 1, config)
+    circles = _circles(shards, clips, config)
+    total = some + len(circles)
+    plans = _named("clips", clips, config.frames, config) | _named(LOOPS, circles, config.loops, config)
+    plans |= _named("pictures", pictures, 1, config)
     digest = weights_sha256(tokenizer)
     _settle(folder, TokensCard(config=config, fps=fps, clips=len(shards), tokenizer=digest, shards=tuple(plans)))
     done = 0
     for name, plan in plans.items():
         if not (folder / name).exists():
-            pairs, codes = _tokenized(tokenizer, shards, plan, config), tokenizer.config.quantizer.codes
+            loop = name.startswith(LOOPS)
+            pairs, codes = _tokenized(tokenizer, shards, plan, config, loop), tokenizer.config.quantizer.codes
             for written in write_shard(folder / name, pairs, count=len(plan), visual_codes=codes):
                 yield Tokenizing(done=done + written, total=total, skipped=skipped)
         done += len(plan)
@@ -101,8 +114,9 @@ def tokens_card(folder: Path) -> TokensCard:
 
 
 def token_shards(folder: Path) -> list[TokenShard]:
-    """Those of clips first, then those of pictures. Raises ValueError when not all that were planned are there."""
-    shards = [TokenShard(folder / name) for name in tokens_card(folder).shards]
+    """Those of clips first, then those of loops, then those of pictures. Raises ValueError when not all that were
+    planned are there."""
+    shards = [TokenShard(folder / name, loop=name.startswith(LOOPS)) for name in tokens_card(folder).shards]
     if missing := [shard.folder.name for shard in shards if not shard.folder.exists()]:
         raise ValueError(f"{folder} lacks {len(missing)} of {len(shards)} shards: run kinetoken data tokenize again")
     return shards
@@ -134,33 +148,44 @@ def _plans(shards: TarShards, config: TokensConfig) -> tuple[Plan, Plan, int]:
     return clips, pictures, len(shards) - used
 
 
-def _named(plan: Plan, frames: int, config: TokensConfig) -> dict[str, Plan]:
+def _circles(shards: TarShards, clips: Plan, config: TokensConfig) -> Plan:
+    """Of the windows of clips those that begin a whole clip which is a loop, of about the length that is wanted."""
+    begun = clips[clips[:, 1] == 0]
+    fitting = np.abs(shards.lengths[begun[:, 0]] - config.loops) <= NEARLY * config.loops
+    looping = [number for number in np.unique(begun[fitting, 0]) if loops(shards[int(number)].clip)]
+    return begun[np.isin(begun[:, 0], looping)]
+
+
+def _named(kind: str, plan: Plan, frames: int, config: TokensConfig) -> dict[str, Plan]:
     """The plan in shards of nearly equal length, by their names."""
     if not len(plan):
         return {}
     parts = np.array_split(plan, -(-len(plan) // config.clips_per_shard))
-    kind = "pictures" if frames == 1 else "clips"
     shape = f"{frames}x{config.height}x{config.width}"
     return {f"{kind}-{shape}-{k:05}-of-{len(parts):05}": part for k, part in enumerate(parts)}
 
 
 def _tokenized(
-    tokenizer: VideoTokenizer, shards: TarShards, plan: Plan, config: TokensConfig
+    tokenizer: VideoTokenizer, shards: TarShards, plan: Plan, config: TokensConfig, loop: bool
 ) -> Iterator[tuple[Int[np.ndarray, "time rows columns"], Sequence[str]]]:
-    windows = _windows(shards, plan, config)
+    windows = _windows(shards, plan, config, loop)
     while some := list(islice(windows, CLIPS_AT_ONCE)):
         frames = torch.from_numpy(np.stack([clip.frames for clip, _ in some]))
-        codes = tokenizer.encode(frames.to(tokenizer.device).float() / 127.5 - 1).cpu().numpy()
+        codes = tokenizer.encode(frames.to(tokenizer.device).float() / 127.5 - 1, loop=loop).cpu().numpy()
         yield from zip(codes, (captions for _, captions in some), strict=True)
 
 
-def _windows(shards: TarShards, plan: Plan, config: TokensConfig) -> Iterator[tuple[Clip, Sequence[str]]]:
+def _windows(shards: TarShards, plan: Plan, config: TokensConfig, loop: bool) -> Iterator[tuple[Clip, Sequence[str]]]:
     """A clip is read once for all of its windows."""
     for number, rows in groupby(plan.tolist(), key=lambda row: row[0]):
         stored = shards[number]
         for _, start, crop in rows:
             rng = np.random.default_rng((config.seed, number, start, crop)) if crop else None
-            part = stretch(stored.clip, start, 1 if len(stored.clip) == 1 else config.frames)
+            part = stored.clip
+            if loop:
+                part = Clip(frames=part.frames[around(len(part), config.loops)], fps=part.fps)
+            else:
+                part = stretch(part, start, 1 if len(part) == 1 else config.frames)
             yield window(part, config.width, config.height, rng), stored.captions
 
 

@@ -31,12 +31,13 @@ class TokenShard:
     """layers: only so many layers of cells of each clip; all of them if None. The video tokenizer is causal, so these
     are the codes of the clip's beginning, and one layer is those of an image. side: only a square window of so many
     rows and columns of each clip, where something is; all of the picture if None. silent: without captions, which are
-    most of the price of small windows, and say nothing of how to paint what a layout tells."""
+    most of the price of small windows, and say nothing of how to paint what a layout tells. loop: time is a circle."""
 
     folder: Path
     layers: int | None = None
     side: int | None = None
     silent: bool = False
+    loop: bool = False
 
     @property
     def price(self) -> int:
@@ -223,6 +224,7 @@ class ShardBatches:
             layout=layout[mine],
             seeds=torch.from_numpy(seeds)[mine],
             captioning=torch.full((len(members),), captioning)[mine],
+            loop=torch.full((len(members),), self.shards[which].loop)[mine],
         )
 
     def _layouts(self, which: int, clips: Sequence[int]) -> Int[Tensor, "clips time things digits"]:

@@ -21,6 +21,7 @@ from kinetoken.evaluation.features import Extractor
 from kinetoken.evaluation.judge import fit_gravity, judge
 from kinetoken.evaluation.reconstruction import flicker, psnr, ssim
 from kinetoken.generator import Generator
+from kinetoken.loops import loops, seam
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 
 WINDOWS = 8  # of a long clip, when drift is measured
@@ -83,6 +84,16 @@ def drift(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> 
             shown = judge(part, scene).shown
             verdict |= {f"window {window + 1}: {path}": shown[path] for path in sorted(caption.stated)}
         yield Record(seed=seed, text=caption.text, verdict=verdict, clip=clip)
+
+
+def looping(generator: Generator, prompts: Sequence[str]) -> Iterator[Record]:
+    """Whether what is asked for as a loop leads from its end to its beginning: by a step no larger than its median one.
+    Clip k has seed k; figure: the one step in units of the other, which counts as a tenth of a level at least."""
+    for number, prompt in enumerate(prompts):
+        clip = generator.generate(prompt, seed=number, loop=True)
+        last_to_first, median = seam(clip)
+        ratio = last_to_first / max(median, 0.1)
+        yield Record(seed=number, text=prompt, verdict={"loop": loops(clip)}, figure=ratio, clip=clip)
 
 
 def captioning(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:

@@ -38,13 +38,15 @@ FEWEST = 0.05
 class CanvasBatch(NamedTuple):
     """Complete canvases of one shape; a seed for each, from which everything random about it follows; and whether it is
     there to learn captioning. Rows of text to be written must not betray how long the text is. Things of a layout that
-    nobody has told are HIDDEN, and nothing is learned of them."""
+    nobody has told are HIDDEN, and nothing is learned of them. loop: whether time is a circle, for all or for none; not
+    if it is left out."""
 
     text: Int[Tensor, "batch words"]
     grid: Int[Tensor, "batch time rows columns"]
     seeds: Int[Tensor, " batch"]
     captioning: Bool[Tensor, " batch"]
     layout: Int[Tensor, "told layers things digits"] = NO_LAYOUT
+    loop: Bool[Tensor, " batch"] = torch.zeros(0, dtype=torch.bool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,8 @@ def training_canvas(batch: CanvasBatch, masking: MaskingConfig) -> Canvas:
         for seed, captioning, reads in zip(batch.seeds, batch.captioning, told, strict=True)
     ]
     text, layout, grid = (torch.from_numpy(np.stack(part)).to(batch.grid.device) for part in zip(*known, strict=True))
-    canvas = Canvas(text=batch.text, grid=batch.grid, text_known=text, grid_known=grid)
+    loop = bool(batch.loop.any())
+    canvas = Canvas(text=batch.text, grid=batch.grid, text_known=text, grid_known=grid, loop=loop)
     if not slots:
         return canvas
     # Of two things that nobody has named or placed, either may be the first: one must be, or a reader means both.

@@ -38,16 +38,17 @@ class Excerpt:
 @dataclass(frozen=True, kw_only=True)
 class NetworkRecipe:
     """excerpts: they cost a part of a whole clip and teach colours, shapes and motions as well. plans: scenes of which
-    only words and layouts are seen, in so many turns. depth: the size dial of the transformer. text_ids: of the
-    byte-level BPE. words: longest row of text. batch_clips: of the first share; of other shapes as many as make no more
-    codes. sampling: what the model samples by until it is told otherwise. parts: of the network that learn, by how
-    their names begin; all if none is named."""
+    only words and layouts are seen, in so many turns. loop_turns: of shards of loops. depth: the size dial of the
+    transformer. text_ids: of the byte-level BPE. words: longest row of text. batch_clips: of the first share; of other
+    shapes as many as make no more codes. sampling: what the model samples by until it is told otherwise. parts: of the
+    network that learn, by how their names begin; all if none is named."""
 
     training: TrainingConfig
     data: tuple[ClipShare, ...]
     excerpts: tuple[Excerpt, ...] = ()
     plans: int = 0
     plan_turns: int = 0
+    loop_turns: int = 1
     depth: int = 6
     text_ids: int = 512
     words: int = 48
@@ -202,6 +203,7 @@ def drawings() -> NetworkRecipe:
     return NetworkRecipe(
         data=(ClipShare(shape=ClipShape(frames=17), clips=0, turns=0),),
         excerpts=(Excerpt(layers=1, turns=1),),
+        loop_turns=0,
         text_ids=2048,
         words=32,
         batch_clips=8,
@@ -217,6 +219,7 @@ def animations() -> NetworkRecipe:
         drawings(),
         data=(ClipShare(shape=ClipShape(frames=17), clips=0, turns=3),),
         excerpts=(Excerpt(layers=1, turns=2), Excerpt(layers=2, turns=1), Excerpt(layers=3, turns=1)),
+        loop_turns=6,
         captioning=0.1,
         training=replace(
             small().training,

@@ -3,7 +3,7 @@
 kinetoken train tokenizer --recipe small --run runs/tokenizer
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kinetoken.data.toybox_clips import ClipShape
 from kinetoken.grid import CellSize
@@ -26,6 +26,8 @@ SHORT_CLIPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerRecipe:
+    """parts: of the tokenizer that learn, by how their names begin; all if none is named."""
+
     training: TrainingConfig
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     batch_clips: int = 8
@@ -34,6 +36,8 @@ class TokenizerRecipe:
     tries: int = 3  # likewise, of what hardly moves
     square_weight: float = 8.0
     variation_weight: float = 0.05
+    change_weight: float = 0.0
+    parts: tuple[str, ...] = ()
 
 
 def debug() -> TokenizerRecipe:
@@ -63,6 +67,17 @@ def small() -> TokenizerRecipe:
             sample_every=1000,
             checkpoint_every_seconds=180.0,
         ),
+    )
+
+
+def decoding() -> TokenizerRecipe:
+    """After `small`: the decoder alone, for as long as one likes, and how layers of cells follow one another. Codes
+    stay what they are, and so do tokens and networks that were made of them."""
+    return replace(
+        small(),
+        change_weight=30.0,
+        parts=("decoder",),
+        training=replace(small().training, total_steps=8000, learning_rate=4e-3, adam_learning_rate=1.3e-3, decay=1.0),
     )
 
 

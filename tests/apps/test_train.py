@@ -9,9 +9,10 @@ from safetensors.torch import load_file
 
 from kinetoken.apps.cli import main
 from kinetoken.apps.doctor import _one_clip, overfit_network, overfit_tokenizer
-from kinetoken.apps.train import _begun_network, load_tokenizer, train_network
+from kinetoken.apps.train import _begun_network, load_tokenizer, train_network, train_tokenizer
 from kinetoken.data.toybox_layout import LOOKS
 from kinetoken.generator import Generator
+from kinetoken.recipes import tokenizer as tokenizers
 from kinetoken.recipes.network import NetworkRecipe, debug, painting, planning, telling
 
 
@@ -71,6 +72,15 @@ def test_a_part_is_trained_and_nothing_else(tmp_path: Path) -> None:
     assert {"code_out.weight", "things_out.enter.weight"} <= moved
     with pytest.raises(ValueError, match="--from"):
         train_network(recipe, tokenizer, tmp_path / "third")
+
+
+def test_a_decoder_is_trained_and_codes_stay(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    _train("tokenizer", "--run", str(first), "--steps", "1", "--quantizer", "mosaic")
+    train_tokenizer(replace(tokenizers.debug(), parts=tokenizers.decoding().parts), second, start=first)
+    before, after = (load_tokenizer(run).state_dict() for run in (first, second))
+    moved = {name for name in before if not before[name].equal(after[name])}
+    assert moved and all(name.startswith("decoder") for name in moved)
 
 
 @pytest.mark.parametrize("recipe", [painting(), planning(), telling()])
@@ -146,6 +156,7 @@ def test_kinds_and_recipes_that_do_not_fit_are_told(tmp_path: Path, capsys: pyte
         (("tokenizer", "--from", "t", "--quantizer", "mosaic"), "new tokenizer"),
         (("tokenizer", "--recipe", "pictures"), "no recipe pictures"),
         (("network", "--tokenizer", "t", "--recipe", "painting"), "--from"),
+        (("tokenizer", "--recipe", "decoding"), "--from"),
         (("network", "--data", "d", "--tokens", "t"), "tokens of its own"),
     ):
         assert main(["train", *wrong, "--run", str(tmp_path / "run")]) == 2

@@ -70,6 +70,33 @@ def test_tokens_are_those_of_stretches_and_windows(shards: TarShards, tiny: Gene
         )
 
 
+def test_loops_are_laid_on_circles(tiny: Generator, tmp_path: Path) -> None:
+    """Of 9 frames, on a circle of 8; a clip that does not loop, and one that is twice as long, are not."""
+    there = moving(1, frames=5).frames
+    back = Clip(frames=np.concatenate((there, there[-2::-1])), fps=8.0)
+    (tmp_path / "in").mkdir()
+    back.save(tmp_path / "in/to and fro.webp")
+    moving(2, frames=9).save(tmp_path / "in/away.webp")
+    Clip(frames=np.concatenate((back.frames, back.frames[1:])), fps=8.0).save(tmp_path / "in/twice.webp")
+    of = PrepareConfig(width=24, height=24, cuts=False, shortest=4)
+    list(prepare(DataSet(tmp_path / "in"), tmp_path / "shards", of, workers=0))
+    own, folder = TarShards(tmp_path / "shards"), tmp_path / "tokens"
+    config = TokensConfig(frames=5, width=24, height=24, offsets=2, crops=1, loops=8)
+    *_, last = tokenize_clips(tiny.tokenizer, own, folder, config, fps=8.0)
+    clips, loops = token_shards(folder)
+    assert (clips.loop, loops.loop, last.total) == (False, True, 7)
+    assert loops.codes.shape == (1, 2, 6, 6) and loops.captions == [["to and fro"]]
+    stored = next(one.clip for one in (own[k] for k in range(3)) if one.captions == ("to and fro",))
+    codes = tiny.tokenizer.encode_clip(Clip(frames=stored.frames[[0, 2, 3, 4, 5, 6, 7, 8]], fps=8.0), loop=True)
+    assert (codes.numpy() == loops.codes[0]).mean() > 0.99
+    batches = ShardBatches(
+        [clips, loops], turns=[0, 1], codec=tiny.codec, network=tiny.config.network, batch_clips=2, window=1
+    )
+    assert [bool(batches.batch(step).loop.all()) for step in range(2)] == [False, True]
+    with pytest.raises(ValueError, match="whole layers"):
+        list(tokenize_clips(tiny.tokenizer, own, tmp_path / "no", TokensConfig(frames=5, loops=6), fps=8.0))
+
+
 def test_half_a_folder_of_tokens_is_told(shards: TarShards, tiny: Generator, tmp_path: Path) -> None:
     writing = tokenize_clips(tiny.tokenizer, shards, tmp_path / "tokens", CONFIG, fps=8.0)
     next(writing)

@@ -201,6 +201,23 @@ def test_a_high_edge_costs_less_than_the_same_height_in_small_steps() -> None:
     assert variation(edge) < variation(ramp)
 
 
+def test_what_changes_between_frames_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that stays the same changes nothing, and one that jumps from one frame to the next does."""
+    objective = ReconstructionObjective(VideoTokenizer(TokenizerConfig(channels=16)), change_weight=2.0)
+    batch = ClipBatch(frames=torch.full((1, 5, 8, 8, 3), 51, dtype=torch.uint8))
+    target = batch.frames.float() / 127.5 - 1
+    seen = {}
+    for name, errors in (("still", [0.1] * 5), ("pulse", [0.1, 0.1, -0.1, -0.1, -0.1])):
+        wrong = target + torch.tensor(errors)[None, :, None, None, None]
+        monkeypatch.setattr(VideoTokenizer, "reconstruct", lambda self, vectors, wrong=wrong: wrong)
+        loss, metrics = objective(batch)
+        seen[name] = float(loss.detach()), float(metrics["change_error"])
+    assert seen["still"][1] == pytest.approx(0, abs=1e-6) and seen["pulse"][1] == pytest.approx(0.2**2 / 5, abs=1e-6)
+    assert seen["pulse"][0] - seen["still"][0] == pytest.approx(2 * 0.2**2 / 5, abs=1e-5)
+    picture, metrics = objective(ClipBatch(frames=batch.frames[:, :1]))
+    assert torch.isfinite(picture) and metrics["change_error"] == 0
+
+
 def test_the_objective_teaches_the_encoder_to_be_calm() -> None:
     torch.manual_seed(0)
     tokenizer = VideoTokenizer(TokenizerConfig(channels=16, encoder_blocks=1, decoder_blocks=1))
