@@ -240,6 +240,7 @@ def test_loops_are_told_from_clips_that_do_not_loop(tiny: Generator, monkeypatch
     )
     line, loop = looping(tiny, ["a line", "a loop"])
     assert (line.right, line.figure, loop.right, loop.figure) == (False, 7.0, True, 1.0)
+    assert [record.measures["seam_within_largest_step"] for record in (line, loop)] == [0, 1]
 
 
 def test_networks_without_a_circle_are_as_before(tiny: Generator) -> None:

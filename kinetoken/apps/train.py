@@ -24,11 +24,12 @@ from kinetoken.data.toybox_clips import VALIDATION_SEEDS, ClipShape, ToyboxClips
 from kinetoken.data.toybox_layout import LOOKS, THINGS
 from kinetoken.data.toybox_tokens import toybox_codec
 from kinetoken.generator import CODEC_FILE, Generator, ModelConfig
-from kinetoken.grid import GridShape
+from kinetoken.grid import CellSize, GridShape
 from kinetoken.processes.masked import MaskedObjective
 from kinetoken.processes.masking import CanvasBatch
 from kinetoken.recipes.network import NetworkRecipe
 from kinetoken.recipes.tokenizer import TokenizerRecipe
+from kinetoken.tokenizer.doubling import doubled
 from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, collapse_warning
 from kinetoken.tokenizer.mosaic import Mosaic
 from kinetoken.tokenizer.quantizer import Kind, QuantizerConfig
@@ -50,13 +51,17 @@ def train_tokenizer(
     *,
     data: Path | None = None,
     start: Path | None = None,
+    double: bool = False,
     seconds: float | None = None,
 ) -> TrainingResult:
     """Train, then write the averaged weights to run/model. data: shards of prepared clips, instead of toybox. start: a
-    tokenizer's folder to set out from, instead of random weights; its shape counts, not the recipe's."""
+    tokenizer's folder to set out from, instead of random weights; its shape counts, not the recipe's. double: its codes
+    shall stand for twice the size, and clips are twice as large."""
     torch.manual_seed(recipe.training.seed)
-    batches, shown = _tokenizer_batches(recipe, data)
-    tokenizer = load_tokenizer(start).train() if start is not None else _fresh_tokenizer(recipe, batches)
+    begun = None if start is None else load_tokenizer(start).train()
+    begun = doubled(begun) if begun is not None and double else begun
+    batches, shown = _tokenizer_batches(recipe, data, (recipe.tokenizer if begun is None else begun.config).cell)
+    tokenizer = _fresh_tokenizer(recipe, batches) if begun is None else begun
     _train_only(tokenizer, recipe.parts)
 
     def flops(batch: ClipBatch) -> float:
@@ -107,20 +112,23 @@ def _fresh_tokenizer(recipe: TokenizerRecipe, batches: Batches) -> VideoTokenize
     return tokenizer
 
 
-def _tokenizer_batches(recipe: TokenizerRecipe, data: Path | None) -> tuple[Batches, Batches]:
-    """What is trained on, and what sample sheets show."""
+def _tokenizer_batches(recipe: TokenizerRecipe, data: Path | None, cell: CellSize) -> tuple[Batches, Batches]:
+    """What is trained on, and what sample sheets show: clips that have as many cells, however large cells are."""
     seed = recipe.training.seed
+    shapes, times = recipe.shapes, cell.height // CellSize().height
+    if times > 1:
+        shapes = tuple(shape.enlarged(times) for shape in shapes)
     if data is not None:
-        shown = (ClipShape(frames=min(9, max(shape.frames for shape in recipe.shapes))),)
+        shown = ClipShape(frames=min(9, max(shape.frames for shape in shapes))).enlarged(max(1, times))
         return (
-            PreparedClips(TarShards(data), batch_clips=recipe.batch_clips, shapes=recipe.shapes, seed=seed),
-            PreparedClips(TarShards(data), batch_clips=6, shapes=shown, seed=seed),
+            PreparedClips(TarShards(data), batch_clips=recipe.batch_clips, shapes=shapes, seed=seed),
+            PreparedClips(TarShards(data), batch_clips=6, shapes=(shown,), seed=seed),
         )
     return (
+        ToyboxClips(batch_clips=recipe.batch_clips, shapes=shapes, actors=recipe.actors, tries=recipe.tries, seed=seed),
         ToyboxClips(
-            batch_clips=recipe.batch_clips, shapes=recipe.shapes, actors=recipe.actors, tries=recipe.tries, seed=seed
+            batch_clips=6, shapes=(ClipShape(frames=9).enlarged(max(1, times)),), seed=VALIDATION_SEEDS // 2**32
         ),
-        ToyboxClips(batch_clips=6, shapes=(ClipShape(frames=9),), seed=VALIDATION_SEEDS // 2**32),
     )
 
 
@@ -323,6 +331,9 @@ class Command:
     """cpu, cuda, …; the best there is if not given."""
     compile: bool | None = None
     """Whether to use torch.compile, instead of the recipe's choice."""
+    double: bool = False
+    """Of a mosaic tokenizer set out from: its codes shall stand for twice the width and height. Networks of them stay
+    what they are and make clips of twice the size."""
     tensorboard: bool = False
     """Write metrics for TensorBoard, too."""
 
@@ -336,7 +347,7 @@ class Command:
             raise ValueError(f"recipe {self.recipe} trains parts of a {self.what}: say which one by --from")
         if self.what == "tokenizer":
             start = None if self.start is None else Path(self.start)
-            result = train_tokenizer(recipe, self.run, data=self.data, start=start, seconds=seconds)
+            result = train_tokenizer(recipe, self.run, data=self.data, start=start, double=self.double, seconds=seconds)
         else:
             result = train_network(
                 recipe,
@@ -378,6 +389,8 @@ class Command:
                 raise ValueError(f"--batch-clips must be at least 1, found {self.batch_clips}")
             changes["batch_clips"] = self.batch_clips
         fresh = self.what == "tokenizer" and self.start is None
+        if self.double and (fresh or self.what == "network"):
+            raise ValueError("--double is for a tokenizer to set out from: say which one by --from")
         if self.quantizer is not None and not fresh:
             raise ValueError("--quantizer is for a new tokenizer")
         kind: Kind | None = self.quantizer or (None if self.data is None else "fsq")

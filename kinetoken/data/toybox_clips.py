@@ -24,6 +24,10 @@ class ClipShape:
     width: int = 64
     crop: int | None = None
 
+    def enlarged(self, times: int) -> "ClipShape":
+        crop = None if self.crop is None else times * self.crop
+        return ClipShape(frames=self.frames, height=times * self.height, width=times * self.width, crop=crop)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ToyboxClips:

@@ -16,6 +16,7 @@ import numpy as np
 from kinetoken.clip import Clip
 from kinetoken.data.tar_shards import TarShards, check_apart
 from kinetoken.data.toybox import GRAVITY, Caption, Motion, Scene, captions, render, sample_scene
+from kinetoken.draft import step_sizes
 from kinetoken.evaluation.captions import caption_verdict
 from kinetoken.evaluation.features import Extractor
 from kinetoken.evaluation.judge import fit_gravity, judge
@@ -88,12 +89,15 @@ def drift(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> 
 
 def looping(generator: Generator, prompts: Sequence[str]) -> Iterator[Record]:
     """Whether what is asked for as a loop leads from its end to its beginning: by a step no larger than its median one.
-    Clip k has seed k; figure: the one step in units of the other, which counts as a tenth of a level at least."""
+    Clip k has seed k; figure: the one step in units of the other, which counts as a tenth of a level at least.
+    measures: whether the step is, at least, no larger than the largest of the clip."""
     for number, prompt in enumerate(prompts):
         clip = generator.generate(prompt, seed=number, loop=True)
         last_to_first, median = seam(clip)
         ratio = last_to_first / max(median, 0.1)
-        yield Record(seed=number, text=prompt, verdict={"loop": loops(clip)}, figure=ratio, clip=clip)
+        unseen = {"seam_within_largest_step": float(last_to_first <= step_sizes(clip.frames).max(initial=0))}
+        verdict = {"loop": loops(clip)}
+        yield Record(seed=number, text=prompt, verdict=verdict, figure=ratio, clip=clip, measures=unseen)
 
 
 def captioning(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:

@@ -82,6 +82,9 @@ def test_a_decoder_is_trained_and_codes_stay(tmp_path: Path) -> None:
     moved = {name for name in before if not before[name].equal(after[name])}
     assert moved and all(name.startswith("decoder") for name in moved)
 
+    _train("tokenizer", "--run", str(tmp_path / "double"), "--steps", "1", "--from", str(second), "--double")
+    assert load_tokenizer(tmp_path / "double").config.cell.height == 8
+
 
 @pytest.mark.parametrize("recipe", [painting(), planning(), telling()])
 def test_recipes_of_parts_name_parts_that_there_are(recipe: NetworkRecipe) -> None:
@@ -157,6 +160,7 @@ def test_kinds_and_recipes_that_do_not_fit_are_told(tmp_path: Path, capsys: pyte
         (("tokenizer", "--recipe", "pictures"), "no recipe pictures"),
         (("network", "--tokenizer", "t", "--recipe", "painting"), "--from"),
         (("tokenizer", "--recipe", "decoding"), "--from"),
+        (("tokenizer", "--double"), "--from"),
         (("network", "--data", "d", "--tokens", "t"), "tokens of its own"),
     ):
         assert main(["train", *wrong, "--run", str(tmp_path / "run")]) == 2

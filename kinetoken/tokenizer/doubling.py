@@ -1,0 +1,44 @@
+"""The same codes for twice the size."""
+
+from dataclasses import replace
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor
+
+from kinetoken.grid import CellSize
+from kinetoken.tokenizer.mosaic import SIDE, Mosaic
+from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
+
+
+def doubled(tokenizer: VideoTokenizer) -> VideoTokenizer:
+    """A mosaic whose cells are twice as high and wide. What it says of a clip is what the other says of the clip at
+    half its size, so networks of the other's codes are networks of its codes; and it decodes to what the other does,
+    every pixel four times, until its decoder has learned what lies between them.
+
+    Raises: ValueError for learned codes: what they say of other pixels nobody knows.
+    """
+    if not isinstance(tokenizer.quantizer, Mosaic):
+        raise ValueError(f"only mosaics can be doubled, found codes of kind {tokenizer.config.quantizer.kind}")
+    cell, decoder = tokenizer.config.cell, tokenizer.decoder
+    weights = dict(tokenizer.state_dict())
+    noticed = "quantizer.notice.0.weight"
+    weights[noticed] = (
+        _grown(weights[noticed].T, cell, SIDE**2 * (cell.frames - 1)).T / 4
+    )  # there are four times as many
+    features = decoder.frames.enter.in_features * cell.frames  # of the stack's outputs: the others are pixels
+    for name in ("weight", "bias"):
+        whole, frame = f"decoder.stack.leave.{name}", f"decoder.frames.leave.{name}"
+        weights[whole] = torch.cat((weights[whole][:features], _grown(weights[whole][features:], cell, cell.frames)))
+        weights[frame] = _grown(weights[frame], cell, 1)
+    larger = replace(cell, height=2 * cell.height, width=2 * cell.width)
+    result = VideoTokenizer(replace(tokenizer.config, cell=larger))
+    result.load_state_dict(weights)
+    return result.train(tokenizer.training)
+
+
+def _grown(rows: Float[Tensor, "values ..."], cell: CellSize, pictures: int) -> Float[Tensor, "more_values ..."]:
+    """Rows that stand for the pixels of so many pictures of a cell, each four times."""
+    pixels = rearrange(rows, "(n h w c) ... -> n h w c ...", n=pictures, h=cell.height, w=cell.width, c=3)
+    return repeat(pixels, "n h w c ... -> (n h a w b c) ...", a=2, b=2)

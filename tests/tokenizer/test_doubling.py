@@ -1,0 +1,45 @@
+"""The same codes for twice the size."""
+
+import pytest
+import torch
+
+from kinetoken.grid import CellSize
+from kinetoken.tokenizer.doubling import doubled
+from kinetoken.tokenizer.quantizer import Kind, QuantizerConfig
+from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+
+
+def _tokenizer(kind: Kind) -> VideoTokenizer:
+    torch.manual_seed(0)
+    config = TokenizerConfig(channels=16, cell=CellSize(square=2), quantizer=QuantizerConfig(kind=kind))
+    tokenizer = VideoTokenizer(config)
+    for name, weight in tokenizer.named_parameters():
+        if "norm" not in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    if config.quantizer.is_mosaic:
+        tokenizer.settle([torch.rand(4, 1, 32, 32, 3) * 2 - 1])
+    return tokenizer.eval()
+
+
+@pytest.mark.parametrize("kind", ["mosaic", "soft-mosaic"])
+def test_twice_the_size_in_the_same_codes(kind: Kind) -> None:
+    """Of a clip enlarged pixel by pixel: the same codes, and the same pixels, each four times."""
+    small = _tokenizer(kind)
+    clip = torch.rand(1, 9, 32, 48, 3) * 2 - 1
+    large = doubled(small)
+    assert large.config.cell == CellSize(height=8, width=8, square=2) and not large.training
+    codes = small.encode(clip)
+    assert len(codes.unique()) > 20
+    assert (large.encode(_enlarged(clip)) == codes).float().mean() > 0.999
+    torch.testing.assert_close(large.decode(codes), _enlarged(small.decode(codes)), atol=1e-5, rtol=0)
+    again = doubled(large)
+    torch.testing.assert_close(again.decode(codes), _enlarged(large.decode(codes)), atol=1e-5, rtol=0)
+
+
+def test_of_learned_codes_nobody_knows() -> None:
+    with pytest.raises(ValueError, match="only mosaics"):
+        doubled(_tokenizer("fsq"))
+
+
+def _enlarged(clip: torch.Tensor) -> torch.Tensor:
+    return clip.repeat_interleave(2, 2).repeat_interleave(2, 3)
