@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from kinetoken.data.clip_reading import PrepareConfig
     from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 
+CELLS = 16  # of what is tokenized, across and down
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
@@ -127,8 +129,9 @@ class Tokenize:
     """Whose codes: a bundled model, or the run or folder of a tokenizer."""
     frames: int = 17
     """Frames of what is tokenized. Pictures are tokenized as one."""
-    size: str = "64x64"
-    """WIDTHxHEIGHT of what is tokenized."""
+    size: str | None = None
+    """WIDTHxHEIGHT of what is tokenized; 16 by 16 of the tokenizer's cells if not given, which is what bundled models
+    see: 64x64 for toybox, 128x128 for emoji."""
     offsets: int = 4
     """Stretches of each clip, at most, evenly spaced."""
     crops: int = 2
@@ -147,7 +150,9 @@ class Tokenize:
         from kinetoken.data.clips_on_disk import settings
         from kinetoken.data.tar_shards import TarShards
 
-        width, height = parsed_size(self.size)
+        tokenizer = self._loaded()
+        cell = tokenizer.config.cell
+        width, height = (CELLS * cell.width, CELLS * cell.height) if self.size is None else parsed_size(self.size)
         config = TokensConfig(
             frames=self.frames,
             width=width,
@@ -158,7 +163,6 @@ class Tokenize:
             seed=self.seed,
         )
         shards, fps = TarShards(self.shards), settings(self.shards).fps
-        tokenizer = self._loaded()
         steps = tokenize_clips(tokenizer, shards, self.output, config, fps=fps)
         for step in progress(steps, "windows", total=lambda step: step.total, done=lambda step: step.done):
             last = step
