@@ -17,7 +17,7 @@ from kinetoken.clip import Clip
 
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "emoji.png"
 COLOURS = "white", "blue", "green", "orange", "pink", "purple"
-EACH, ACROSS, FRAMES, SIDE, LABEL, LETTERS = 12, 4, 3, 96, 14, 46
+EACH, ACROSS, FRAMES, SIDE, LABEL, LETTERS = 12, 4, 3, 128, 14, 62
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     tiles = [_tile(prompt, clip) for prompt, clip in zip(names, clips, strict=True)]
     rows = [np.concatenate(tiles[k : k + ACROSS], axis=1) for k in range(0, len(tiles), ACROSS)]
     PICTURE.parent.mkdir(exist_ok=True)
-    Image.fromarray(np.concatenate(rows)).save(PICTURE, optimize=True)
+    Image.fromarray(np.concatenate(rows)).quantize(256, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
     print(PICTURE, *names, sep="\n")
 
 
