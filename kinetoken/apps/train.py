@@ -56,7 +56,9 @@ def train_tokenizer(
 ) -> TrainingResult:
     """Train, then write the averaged weights to run/model. data: shards of prepared clips, instead of toybox. start: a
     tokenizer's folder to set out from, instead of random weights; its shape counts, not the recipe's. double: its codes
-    shall stand for twice the size, and clips are twice as large."""
+    shall stand for twice the size, and clips are twice as large. Raises: ValueError if the recipe is for parts of a
+    tokenizer, and there is none to set out from."""
+    _refuse_parts_of_nothing(recipe.parts, start)
     torch.manual_seed(recipe.training.seed)
     begun = None if start is None else load_tokenizer(start).train()
     begun = doubled(begun) if begun is not None and double else begun
@@ -98,6 +100,11 @@ def train_tokenizer(
         with result.average.swapped_in():
             save_tokenizer(tokenizer, run / "model")
     return result
+
+
+def _refuse_parts_of_nothing(parts: tuple[str, ...], start: Path | str | None) -> None:
+    if parts and start is None:
+        raise ValueError(f"this recipe trains parts of what there is ({', '.join(parts)}): say of which by --from")
 
 
 def _train_only(module: nn.Module, parts: tuple[str, ...]) -> None:
@@ -152,6 +159,7 @@ def train_network(
     on_tokenized(done, total) is told how many clips are tokenized. Raises: ValueError if the recipe is for parts of a
     network, and there is none to set out from.
     """
+    _refuse_parts_of_nothing(recipe.parts, start)
     tokenizer = load_tokenizer(tokenizer_folder)
     torch.manual_seed(recipe.training.seed)
     begun = None if start is None else Generator.from_pretrained(start, device="cpu")
@@ -343,8 +351,6 @@ class Command:
         if not hasattr(recipes, self.recipe):
             raise ValueError(f"a {self.what} has no recipe {self.recipe}")
         recipe = self._changed(getattr(recipes, self.recipe)())
-        if recipe.parts and self.start is None:
-            raise ValueError(f"recipe {self.recipe} trains parts of a {self.what}: say which one by --from")
         if self.what == "tokenizer":
             start = None if self.start is None else Path(self.start)
             result = train_tokenizer(recipe, self.run, data=self.data, start=start, double=self.double, seconds=seconds)
