@@ -80,7 +80,7 @@ def layers_of_loop(frames: int, cell: CellSize) -> int:
 
 def around(frames: int, turn: int) -> Int[np.ndarray, " turn"]:
     """Which frame of a loop is shown at each of the `turn` frames of a circle: some are held, or some left out, evenly
-    spread, and none that is next to the seam."""
+    spread; the step over the seam leaves out the fewest."""
     return stretched(frames, turn) if frames <= turn else picked(turn, frames)
 
 

@@ -21,6 +21,7 @@ from kinetoken.processes.masked import MaskedObjective
 from kinetoken.processes.masking import CanvasBatch, MaskingConfig
 from kinetoken.tasks import text_to_video
 from kinetoken.transformer import Transformer, _circular
+from tests.evaluation.test_likeness import prepared
 
 PROMPT = "a red ball bounces"
 
@@ -241,6 +242,33 @@ def test_loops_are_told_from_clips_that_do_not_loop(tiny: Generator, monkeypatch
     line, loop = looping(tiny, ["a line", "a loop"])
     assert (line.right, line.figure, loop.right, loop.figure) == (False, 7.0, True, 1.0)
     assert [record.measures["seam_within_largest_step"] for record in (line, loop)] == [0, 1]
+
+
+def test_loops_are_measured_by_the_command(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = prepared(tmp_path, range(3))
+    own_clips = ["--data", str(own.folder), "--count", "2"]
+    command = ["evaluate", "loops", "--model", str(tiny_folder), *own_clips, "--steps", "2"]
+        "evaluate",
+        "loops",
+        "--model",
+        str(tiny_folder),
+        "--data",
+        str(own.folder),
+        "--count",
+        "2",
+        "--steps",
+        "2",
+    ]
+    assert main(command) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["count"] == 2 and 0 <= figures["clips_right"] <= figures["seam_within_largest_step"] <= 1
+    assert figures["seam_over_median_step"]["mean"] > 0
+    assert main([*command, "--trained-on", str(own.folder)]) == 2
+    assert "clips are also in" in capsys.readouterr().err
+    assert main(["evaluate", "loops"]) == 2
+    assert "loops needs --data" in capsys.readouterr().err
 
 
 def test_networks_without_a_circle_are_as_before(tiny: Generator) -> None:

@@ -150,9 +150,10 @@ class Tokenize:
         from kinetoken.data.clips_on_disk import settings
         from kinetoken.data.tar_shards import TarShards
 
+        size = None if self.size is None else parsed_size(self.size)  # a mistake is told before weights are read
         tokenizer = self._loaded()
         cell = tokenizer.config.cell
-        width, height = (CELLS * cell.width, CELLS * cell.height) if self.size is None else parsed_size(self.size)
+        width, height = size or (CELLS * cell.width, CELLS * cell.height)
         config = TokensConfig(
             frames=self.frames,
             width=width,

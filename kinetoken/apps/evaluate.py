@@ -233,10 +233,11 @@ class Command:
         return figures | {"seeds": f"0 to {len(records) - 1}", "data": ", ".join(map(str, folders))}, records
 
     def _loops(self, count: int) -> "tuple[dict[str, Any], list[Record]]":
-        from kinetoken.data.tar_shards import TarShards
+        from kinetoken.data.tar_shards import TarShards, check_apart
         from kinetoken.evaluation import generation, likeness
 
         assert self.data is not None
+        check_apart(self.data, self.trained_on)
         generator = self._generator()
         chosen = likeness.held_out(TarShards(self.data), generator.config, count)
         prompts = likeness.prompts(generator, (part.read(generator.config) for part in chosen))

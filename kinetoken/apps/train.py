@@ -175,7 +175,8 @@ def train_network(
         some = tokens.shards[0].codes[:LOOKED_AT].astype(np.int64)
         network.begin_by_looks(tokenizer.looks(torch.from_numpy(some)))
     _train_only(network, recipe.parts)
-    config = ModelConfig(tokenizer=tokenizer.config, network=network.config, sampling=recipe.sampling, **tokens.shape)
+    shape = {"loop_frames": begun.config.loop_frames if begun is not None else None} | tokens.shape
+    config = ModelConfig(tokenizer=tokenizer.config, network=network.config, sampling=recipe.sampling, **shape)
 
     def flops(batch: CanvasBatch) -> float:
         shape = GridShape(time=batch.grid.shape[1], rows=batch.grid.shape[2], columns=batch.grid.shape[3])
