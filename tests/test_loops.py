@@ -250,17 +250,6 @@ def test_loops_are_measured_by_the_command(
     own = prepared(tmp_path, range(3))
     own_clips = ["--data", str(own.folder), "--count", "2"]
     command = ["evaluate", "loops", "--model", str(tiny_folder), *own_clips, "--steps", "2"]
-        "evaluate",
-        "loops",
-        "--model",
-        str(tiny_folder),
-        "--data",
-        str(own.folder),
-        "--count",
-        "2",
-        "--steps",
-        "2",
-    ]
     assert main(command) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["count"] == 2 and 0 <= figures["clips_right"] <= figures["seam_within_largest_step"] <= 1
