@@ -37,6 +37,7 @@ BENDS: Final = (1, -1, 2, -2, 4)
 """Eighths of a turn by which a step may differ from the one before it, anticlockwise."""
 HALVES: Final = (0, 1, -1, 2, -2, 4, -4)
 """Sixteenths of a turn by which the second half of a step may differ from the first."""
+STILL: Final = 2  # eighths that a thing may seem to have moved in a layer's time though it stands
 FIRM: Final = 2  # eighths that both halves of a step are long if they are to say how it bends
 GUESSES: Final = 2 + len(BENDS) + len(TURNS) + 1
 
@@ -56,15 +57,22 @@ def ways(things: Int[Tensor, "*things digits"]) -> Float[Tensor, "*things 2"]:
     return (WAY - things[..., WAY_X:WAY_ANGLE].float()) / EIGHTHS
 
 
-def from_the_left(layout: Int[Tensor, "batch time things digits"]) -> Int[Tensor, "batch time things digits"]:
-    """The same things, each layer's in the order in which they lie from left to right in the first layer that has them;
-    the view stays the first."""
-    there = layout[..., 0] > 0
-    x = layout[..., X].masked_fill(~there, PLACES)
-    begins = x.gather(1, there.int().argmax(1, keepdim=True))
-    begins[..., 0] = HIDDEN
-    order = begins.argsort(dim=2, stable=True)
-    return layout.gather(2, order[..., None].expand_as(layout))
+def order_of_telling(layout: Int[Tensor, "time things digits"]) -> list[int]:
+    """In which order a clip's things are named, the view first, those that are never there last: what moves, whoever
+    is behind before whoever is ahead, then what stands, from the left. Who runs into someone, passes or chases someone
+    is so named before them, and where nothing of the kind happens any order will do."""
+    there, places = layout[..., 0] > 0, layout[..., X:SIZE].double()
+    begins = [int(there[:, thing].int().argmax()) for thing in range(layout.shape[1])]
+    begun = torch.stack([places[time, thing] for thing, time in enumerate(begins)])
+    after = [min(time + 1, len(layout) - 1) for time in begins]
+    steps = torch.stack([places[time, thing] for thing, time in enumerate(after)]) - begun
+    steps[[not bool(there[time, thing]) for thing, time in enumerate(after)]] = 0
+    lengths = steps.norm(dim=-1, keepdim=True)
+    moves = lengths[:, 0] > STILL
+    heading = (steps / lengths.clamp_min(1))[1:][moves[1:]].sum(0)
+    ahead = torch.where(moves, begun @ heading, begun[:, 0]).tolist()
+    present, moving = there.any(0).tolist(), moves.tolist()
+    return [0, *sorted(range(1, len(begins)), key=lambda thing: (not present[thing], not moving[thing], ahead[thing]))]
 
 
 def beside(

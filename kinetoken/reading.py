@@ -1,99 +1,260 @@
-"""Reading: how the transformer finds in a grid what a layout would say of it."""
+"""Reading: how a layout is found in a grid of codes."""
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from kinetoken.grid import GridShape
+from kinetoken.layout import (
+    EIGHTHS,
+    HIDDEN,
+    MARGIN,
+    PLACES,
+    SIZE,
+    X,
+    beside,
+    centres,
+    digits,
+    order_of_telling,
+)
 from kinetoken.near import NearBlocks
 from kinetoken.norm import RMSNorm
-from kinetoken.things import FINE_WAVES, PLACE_WAVES, waves
+from kinetoken.things import PLACE_WAVES, answers, waves
+from kinetoken.tracks import Sight, followed
 
-BLOCKS: Final = 2  # among neighbouring cells, before things look at them
-LOOKS: Final = 2  # of a thing at the cells of its layer, one after another
-HEADS: Final = 4
-HEAD_WIDTH: Final = 16  # of a head
+FINEST, WIDEST = 64, 192  # channels at the grid's own resolution, twice as many at half of it, and so on up to WIDEST
+SAYING_WIDTH: Final = 256
+BESIDE: Final = 32  # eighths by which a thing's centre may lie off the cell that speaks for it: outside of the grid
+STEP: Final = 80  # eighths that a thing may have gone since the layer before
+NEAR: Final = 1.0  # cells: whoever lies nearer to a thing's centre may speak for it, too
+PHASES: Final = 8  # channels by which a lattice of marks is found
+LIKELY: Final = 0.5
+WEIGHT_OF_WORDS: Final = 0.2  # of what is said of a thing, in nats of all its digits, against that it is there
 
 
-class GridOnThings(nn.Module):
-    """What each thing of which nobody has said anything is shown of the cells of its layer: so are layouts read.
+class Seen(NamedTuple):
+    """What a reader makes of a grid: how likely each cell has a thing's centre in it (logits), and what there is to be
+    said by cells, and by the whole of a layer."""
 
-    A patch is too coarse to say where something is to an eighth of a cell, and its one vector has other cares. Here
-    things look at cells themselves, by attention, and cells answer with votes: where, seen from themselves, they take
-    the thing to be (Hough voting: Qi et al. 2019, VoteNet).
+    centre: Float[Tensor, "batch time rows columns"]
+    cells: Float[Tensor, "batch time rows columns width"]
+    whole: Float[Tensor, "batch time width"]
+
+
+class Reader(nn.Module):
+    """Cells say what is there: the one in which a thing's centre lies says so, and all that a layout says of the thing
+    (CenterNet: Zhou et al. 2019, "Objects as points"); and where it was a layer before, by which things are followed
+    through time (CenterTrack: Zhou et al. 2020). Of the view, which is everywhere, a whole layer speaks.
+
+    The transformer was to read by attention, thing after thing, and of two things it made one that was a little of both
+    (docs/journal.md). That cells are asked, each for itself, is thousands of lessons in every grid instead of a few.
     """
 
-    def __init__(self, slots: int, width: int, cell_widths: tuple[int, ...]) -> None:
-        super().__init__()
-        self.slot = nn.Embedding(slots, width)
-        self.widen = nn.ModuleList(nn.Linear(coarse, 4 * fine) for fine, coarse in pairwise(cell_widths))
-        self.blocks = NearBlocks(cell_widths[0], BLOCKS)
-        self.looks = nn.ModuleList(Look(width, cell_widths[0]) for _ in range(LOOKS))
-        self.cell_norm, self.norm = RMSNorm(cell_widths[0]), RMSNorm(width)
+    code_digits: Tensor
 
-    def forward(
+    def __init__(
+        self, looks: tuple[int, ...], slots: int, halvings: int, code_digits: Int[Tensor, "codes axes"]
+    ) -> None:
+        """code_digits: for every code, the rows of its digits in a table of all axes' digits."""
+        super().__init__()
+        self.slots, self.radices = slots, digits(looks)
+        widths = [min(FINEST * 2**level, WIDEST) for level in range(halvings + 1)]
+        codes, rows = len(code_digits), int(code_digits.max()) + 1 if code_digits.numel() else 0
+        self.code_in, self.digit_in = nn.Embedding(codes + 1, FINEST), nn.Embedding(rows, FINEST)
+        self.register_buffer("code_digits", code_digits, persistent=False)
+        self.down = nn.ModuleList(NearBlocks(width, 1 + (level > 0)) for level, width in enumerate(widths))
+        self.up = nn.ModuleList(NearBlocks(width, 1) for width in widths[:-1])
+        self.narrow = nn.ModuleList(nn.Linear(4 * fine, coarse) for fine, coarse in pairwise(widths))
+        self.widen = nn.ModuleList(nn.Linear(coarse, 4 * fine) for fine, coarse in pairwise(widths))
+        self.norm = RMSNorm(FINEST)
+        self.centre = nn.Linear(FINEST, 1)
+        self.thing = Saying(FINEST, self.radices, 2)
+        self.phase = nn.Linear(FINEST, PHASES)
+        self.view = Saying(FINEST + 2 * PHASES * 2 * len(PLACE_WAVES), self.radices, 0)
+        nn.init.constant_(self.centre.bias, -4.0)
+
+    def forward(self, codes: Int[Tensor, "batch time rows columns"], loop: bool = False) -> Seen:
+        """codes: HIDDEN where nobody knows. loop: the last layer precedes the first."""
+        known = codes.masked_fill(codes < 0, len(self.code_digits))
+        own, nobody = self.code_in.weight.tensor_split((-1,))
+        table = torch.cat((own + self.digit_in(self.code_digits).sum(1), nobody))
+        cells, fine = F.embedding(known, table), []
+        for level, blocks in enumerate(self.down):
+            if level:
+                fine.append(cells)
+                cells = rearrange(cells, "b t (r pr) (k pk) c -> b t r k (pr pk c)", pr=2, pk=2)
+                cells = self.narrow[level - 1](cells)
+            cells = blocks(cells, loop)
+        for blocks, widen, finer in reversed(list(zip(self.up, self.widen, fine, strict=True))):
+            cells = finer + rearrange(widen(cells), "b t r k (pr pk c) -> b t (r pr) (k pk) c", pr=2, pk=2)
+            cells = blocks(cells, loop)
+        cells = self.norm(cells)
+        return Seen(self.centre(cells)[..., 0], cells, self._whole(cells))
+
+    def _whole(self, cells: Float[Tensor, "batch time rows columns width"]) -> Float[Tensor, "batch time features"]:
+        """Of each layer the mean, and how what may be marks lies to waves that count from the grid's middle."""
+        _, _, rows, columns, _ = cells.shape
+        marks = self.phase(cells)
+        down, across = (
+            waves(torch.arange(count, device=cells.device) + (1 - count) / 2, PLACE_WAVES) / count
+            for count in (rows, columns)
+        )
+        lying = (
+            torch.einsum("btrkc,kw->btcw", marks, across) / rows,
+            torch.einsum("btrkc,rw->btcw", marks, down) / columns,
+        )
+        return torch.cat((cells.mean((2, 3)), *(part.flatten(2) for part in lying)), dim=-1)
+
+    def loss(
         self,
-        things: Float[Tensor, "batch time things width"],
-        cells: Sequence[Float[Tensor, "batch time _rows _columns _width"]],
+        codes: Int[Tensor, "batch time rows columns"],
+        layout: Int[Tensor, "batch time things digits"],
         loop: bool = False,
-    ) -> Float[Tensor, "batch time things width"]:
-        """cells: at each resolution, finest first. loop: the last layer precedes the first."""
-        seen = cells[-1]
-        for finer, widen in reversed(list(zip(cells[:-1], self.widen, strict=True))):
-            seen = finer + rearrange(widen(seen), "b t r k (pr pk c) -> b t (r pr) (k pk) c", pr=2, pk=2)
-        seen = self.cell_norm(self.blocks(seen, loop))
-        rows, columns = (torch.arange(count, device=things.device) + 0.5 for count in seen.shape[2:4])
-        places = torch.cartesian_prod(rows, columns).flip(-1)
-        things = things + self.slot.weight
-        shown, seat = torch.zeros_like(things), things.new_zeros(*things.shape[:-1], 2)
-        for look in self.looks:
-            more, seat = look(things + shown, seen.flatten(2, 3), places, seat)
-            shown = shown + more
-        return self.norm(shown)
+    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        """Of what is to be read of the layers of which a cell is known; and how it is made up: nats of where things
+        are, for each thing, and of all that is said of a thing, and of the view."""
+        seen, shown = self(codes, loop), (codes >= 0).any((2, 3))
+        lesson = _lesson(layout, beside(layout, loop)[:, :, :, 0, 0], codes.shape[2], codes.shape[3])
+        counted = shown[..., None, None] & ~lesson.passed_over
+        where = F.binary_cross_entropy_with_logits(
+            seen.centre[counted], lesson.centre[counted].float(), reduction="sum"
+        )
+        speaking = lesson.speaks & shown[..., None, None]
+        of_things = self.thing.nats(seen.cells[speaking], lesson.says[speaking])
+        said = torch.stack([nats.mean() if nats.numel() else nats.sum() for nats in of_things]).sum()
+        view = layout[:, :, 0][shown]
+        of_view, there = self.view.nats(seen.whole[shown], view), view[:, 0] > 0
+        of_it = of_view[0].mean() + sum(nats[there].sum() for nats in of_view[1:]) / there.sum().clamp_min(1)
+        where = where / (lesson.centre & counted).sum().clamp_min(1)
+        loss = where + WEIGHT_OF_WORDS * (said + 0.5 * of_it)
+        return loss, {"where_loss": where.detach(), "said_loss": said.detach(), "view_loss": of_it.detach()}
+
+    def flops(self, grid: GridShape) -> float:
+        """Multiply-adds counted as two, for one look at one grid. What is said of things is not counted."""
+        blocks = [*enumerate(self.down), *enumerate(self.up)]
+        near = sum(weight.numel() / 4**level for level, part in blocks for weight in part.parameters())
+        layers = [*enumerate(self.narrow, start=1), *enumerate(self.widen, start=1)]
+        between = sum(weight.numel() / 4**level for level, part in layers for weight in part.parameters())
+        return 2.0 * grid.cells * (near + between)
+
+    @torch.inference_mode()
+    def read(self, codes: Int[Tensor, "time rows columns"], loop: bool = False) -> Int[Tensor, "time things digits"]:
+        """The layout of one grid, as far as it is to be seen: things in the order in which they would be named, those
+        of which nothing is known HIDDEN. Where a layer is known as a whole that is all there is: things that are seen
+        before or after it are put where they would have been, and no others are there."""
+        seen = Seen(*(part[0] for part in self(codes[None], loop)))
+        shown, whole = (codes >= 0).any(2).any(1), (codes >= 0).all(2).all(1)
+        sights = [
+            self._sights(Seen(*(part[time] for part in seen))) if shown[time] else [] for time in range(len(codes))
+        ]
+        layout = codes.new_full((len(codes), self.slots, len(self.radices)), HIDDEN)
+        layout[whole] = 0
+        for slot, track in enumerate(followed(sights, whole.tolist(), self.slots - 1, self.radices), start=1):
+            for time, thing in track.items():
+                layout[time, slot] = thing
+        view = self.view.likeliest(seen.whole)
+        layout[:, 0] = torch.where(shown[:, None], view * (view[:, :1] > 0), HIDDEN)
+        return layout[:, order_of_telling(layout)]
+
+    def _sights(self, seen: Seen) -> list[Sight]:
+        """Of one layer: the cells that say that a thing is there, louder than those around them."""
+        likely = seen.centre.sigmoid()
+        peaks = (F.max_pool2d(likely[None], 3, stride=1, padding=1)[0] == likely) & (likely > LIKELY)
+        row, column = peaks.nonzero(as_tuple=True)
+        logits = self.thing.logits(seen.cells[peaks])
+        said = torch.stack([of.argmax(-1) for of in logits], dim=-1)
+        said[:, 0].clamp_min_(1)
+        corner = torch.stack((column, row), dim=-1) * EIGHTHS + MARGIN - BESIDE
+        things = said[:, : len(self.radices)].clone()
+        places = (things[:, X:SIZE] + corner).clamp(0, PLACES - 1)
+        things[:, X:SIZE] = places
+        before = places - (said[:, -2:] - STEP)
+        looks = [of.softmax(-1) for of in logits[1 : len(self.radices) + X]]
+        loudest = likely[peaks].argsort(descending=True)[: self.slots - 1].tolist()
+        return [Sight(things[k], before[k].tolist(), [of[k] for of in looks], float(likely[peaks][k])) for k in loudest]
 
 
-class Look(nn.Module):
-    """One attention of things to the cells of their layer. A thing asks for cells by what they are and by where they
-    lie from its seat, the place (x, y), in cells, at which it is taken to be."""
+class Lesson(NamedTuple):
+    """What cells are to say. centre: a thing's centre is there; speaks: or near enough; passed_over: which of the two
+    it is, is not asked."""
 
-    def __init__(self, width: int, cell_width: int) -> None:
+    centre: Bool[Tensor, "batch time rows columns"]
+    speaks: Bool[Tensor, "batch time rows columns"]
+    passed_over: Bool[Tensor, "batch time rows columns"]
+    says: Int[Tensor, "batch time rows columns digits"]
+
+
+def _lesson(
+    layout: Int[Tensor, "batch time things digits"],
+    before: Int[Tensor, "batch time things digits"],
+    rows: int,
+    columns: int,
+) -> Lesson:
+    """A thing that lies outside is spoken for by the cell nearest to it, if it reaches into the grid. Places are told
+    from the cell, and so is how far a thing has gone."""
+    things, earlier = layout[:, :, 1:], before[:, :, 1:]
+    ends = torch.tensor((columns, rows), device=layout.device)
+    centre, radius = centres(things), things[..., SIZE, None].float() / EIGHTHS
+    inside = centre.clamp(torch.zeros_like(ends) + 0.01, ends - 0.01)
+    there = (things[..., 0] > 0) & ((inside - centre).abs() <= radius.clamp_max(BESIDE / EIGHTHS - 0.5)).all(-1)
+    middles = [torch.arange(int(count), device=layout.device) + 0.5 for count in (columns, rows)]
+    away = torch.stack(
+        (
+            (middles[0] - inside[..., :1])[..., None, :].expand(*there.shape, rows, columns),
+            (middles[1] - inside[..., 1:])[..., :, None].expand(*there.shape, rows, columns),
+        ),
+        dim=-1,
+    )
+    here = (away.abs() <= 0.5).all(-1) & there[..., None, None]
+    near = (away.norm(dim=-1) < NEAR) & there[..., None, None]
+    far = away.norm(dim=-1).masked_fill(~(near | here), float("inf"))
+    nearest = far.argmin(2)[..., None]  # of a cell's things
+    pick = nearest.flatten(2, 3).expand(-1, -1, -1, layout.shape[-1])
+    thing, was = (part.gather(2, pick).unflatten(2, (rows, columns)) for part in (things, earlier))
+    went = torch.where(was[..., :1] > 0, thing[..., X:SIZE] - was[..., X:SIZE] + STEP, HIDDEN)
+    corner = torch.stack(
+        torch.meshgrid(*(torch.arange(n, device=layout.device) for n in (rows, columns)), indexing="ij")
+    )
+    corner = corner.flip(0).permute(1, 2, 0) * EIGHTHS + MARGIN - BESIDE
+    says = torch.cat((thing, went.clamp(HIDDEN, 2 * STEP)), dim=-1)
+    says[..., X - 2 : SIZE - 2] = (says[..., X - 2 : SIZE - 2] - corner).clamp(0, PLACES - 1)
+    speaks, has = (near | here).any(2), here.any(2)
+    return Lesson(has, speaks, speaks & ~has, says)
+
+
+class Saying(nn.Module):
+    """A feature's digits, each by itself. Numbers are told by their waves: what is learned of one holds for those
+    beside it, too."""
+
+    def __init__(self, width: int, radices: Sequence[int], steps: int) -> None:
+        """radices: of the digits of a thing. steps: how many numbers follow that say how far it has gone."""
         super().__init__()
-        where, votes = 2 * 2 * len(PLACE_WAVES), 2 * 2 * len(FINE_WAVES)
-        self.query = nn.Linear(width, HEADS * (HEAD_WIDTH + where))
-        self.key = nn.Linear(cell_width, HEADS * HEAD_WIDTH)
-        self.value, self.vote = nn.Linear(cell_width, HEADS * HEAD_WIDTH), nn.Linear(cell_width, votes)
-        self.enter = nn.Linear(HEADS * (HEAD_WIDTH + where) + votes, width)
-        self.leave, self.straight = nn.Linear(width, width), nn.Linear(votes, width, bias=False)
+        tables = [answers(radix, place - len(radices)) for place, radix in enumerate(radices)]
+        tables += [answers(2 * STEP + 1, X) for _ in range(steps)]
+        for number, table in enumerate(tables):
+            self.register_buffer(f"answers_{number}", table, persistent=False)
+        self.sizes = [table.shape[1] for table in tables]
+        self.enter = nn.Linear(width, SAYING_WIDTH)
+        self.leave = nn.Linear(SAYING_WIDTH, sum(self.sizes))
 
-    def forward(
-        self,
-        things: Float[Tensor, "batch time things width"],
-        cells: Float[Tensor, "batch time cells cell_width"],
-        places: Float[Tensor, "cells 2"],
-        seat: Float[Tensor, "batch time things 2"],
-    ) -> tuple[Float[Tensor, "batch time things width"], Float[Tensor, "batch time things 2"]]:
-        """What is seen, and the next seat: the mean place of the cells that the first head asks for."""
-        query, wanted = self.query(things).unflatten(-1, (HEADS, -1)).tensor_split((HEAD_WIDTH,), dim=-1)
-        key, value = (part(cells).unflatten(-1, (HEADS, -1)) for part in (self.key, self.value))
-        where = waves(places - seat[..., None, :], PLACE_WAVES).flatten(-2)
-        likeness = torch.einsum("btshd,btchd->btshc", query, key)
-        attention = (likeness + wanted @ where.mT).softmax(-1)
-        seen = torch.cat((torch.einsum("btshc,btchd->btshd", attention, value), attention @ where), dim=-1)
-        there = attention[..., 0, :]
-        voted = there @ _moved(self.vote(cells), places)
-        answer = self.leave(F.silu(self.enter(torch.cat((seen.flatten(-2), voted), dim=-1))))
-        return answer + self.straight(voted), there @ places
+    def logits(self, features: Float[Tensor, "*places width"]) -> list[Float[Tensor, "*places radix"]]:
+        said = self.leave(F.silu(self.enter(features))).split(self.sizes, dim=-1)
+        return [part @ getattr(self, f"answers_{number}").T for number, part in enumerate(said)]
 
+    def likeliest(self, features: Float[Tensor, "*places width"]) -> Int[Tensor, "*places digits"]:
+        return torch.stack([of.argmax(-1) for of in self.logits(features)], dim=-1)
 
-def _moved(
-    votes: Float[Tensor, "batch time cells features"], places: Float[Tensor, "cells 2"]
-) -> Float[Tensor, "batch time cells features"]:
-    """Waves of places that count from each cell as waves of places that count from the grid's corner: turned."""
-    sine, cosine = waves(places, FINE_WAVES).chunk(2, dim=-1)
-    first, second = votes.unflatten(-1, (2, 2, -1)).unbind(-2)
-    return torch.stack((first * cosine + second * sine, second * cosine - first * sine), dim=-2).flatten(-3)
+    def nats(
+        self, features: Float[Tensor, "places width"], says: Int[Tensor, "places digits"]
+    ) -> list[Float[Tensor, " places"]]:
+        """Of each digit; 0 for what is HIDDEN."""
+        return [
+            F.cross_entropy(of.float(), says[:, number], ignore_index=HIDDEN, reduction="none")
+            for number, of in enumerate(self.logits(features))
+        ]

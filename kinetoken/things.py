@@ -174,11 +174,11 @@ class ThingsOut(nn.Module):
         super().__init__()
         self.radices = digits(looks)
         for place, radix in enumerate(self.radices):
-            answers = _answers(radix, place - len(self.radices))
-            self.register_buffer(f"answers_{place}", answers, persistent=False)
+            own = answers(radix, place - len(self.radices))
+            self.register_buffer(f"answers_{place}", own, persistent=False)
         for number in range(-NUMBERS, 0):
             radix = self.radices[number]
-            steps = _answers(2 * radix - 1, number, start=1 - radix)
+            steps = answers(2 * radix - 1, number, start=1 - radix)
             self.register_buffer(f"steps_{number + NUMBERS}", steps, persistent=False)
         self.told = told = [self._answers(place).shape[1] for place in range(len(self.radices))]
         self.enter = nn.Linear(width, len(told) * DIGIT_WIDTH)
@@ -381,7 +381,7 @@ class Apart(nn.Module):
         return self.leave(F.silu(known if across is None else known + self.across(across)))
 
 
-def _answers(radix: int, place_from_end: int, start: int = 0) -> Float[Tensor, "radix features"]:
+def answers(radix: int, place_from_end: int, start: int = 0) -> Float[Tensor, "radix features"]:
     """What stands for each value of a digit, from `start` on: itself for looks, waves for numbers."""
     values = torch.arange(start, start + radix).float()
     if place_from_end in (ANGLE, WAY_ANGLE):

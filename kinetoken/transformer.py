@@ -9,16 +9,18 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kinetoken.grid import GridShape
+from kinetoken.layer import Layer
 from kinetoken.layout import HIDDEN, digits
 from kinetoken.near import NearBlocks
 from kinetoken.norm import RMSNorm
 from kinetoken.painting import ThingsOnGrid
-from kinetoken.reading import GridOnThings
-from kinetoken.sketch import PlaceIn, Sketch, tuned
+from kinetoken.reading import Reader
+from kinetoken.sketch import PlaceIn, Sketch
+from kinetoken.telling import Telling
 from kinetoken.things import Gist, ThingsIn, ThingsInWords, ThingsOut
 from kinetoken.vocabulary import Vocabulary
 
@@ -142,7 +144,9 @@ class Transformer(nn.Module):
         self.word_in = nn.Linear(widths[0], config.width)
         self.near_in = nn.ModuleList(NearBlocks(width, config.near_blocks) for width in config.near_widths)
         self.narrow = nn.ModuleList(nn.Linear(4 * fine, coarse) for fine, coarse in pairwise(widths))
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
+        self.layers = nn.ModuleList(
+            Layer(config.width, config.head_width, config.hidden, tuning=not config.looks) for _ in range(config.depth)
+        )
         self.norm = RMSNorm(config.width)
         self.word_out = nn.Linear(config.width, vocabulary.text_end)
         self.widen = nn.ModuleList(nn.Linear(coarse, 4 * fine) for fine, coarse in pairwise(widths))
@@ -163,7 +167,10 @@ class Transformer(nn.Module):
         if config.looks:
             self.gist_in, self.gist_out = (nn.Linear(config.width, config.width) for _ in range(2))
             self.things_in_words = ThingsInWords(config.looks, config.things, config.width)
-            self.telling_in, self.telling_out = (nn.Linear(config.width, config.width) for _ in range(2))
+            self.telling_in = nn.Linear(config.width, config.width)
+            self.telling = Telling(
+                config.looks, config.things, widths[0], config.width, config.head_width, config.hidden
+            )
             self.things_in = ThingsIn(config.looks, config.width)
             self.things_on_grid = ThingsOnGrid(
                 config.looks,
@@ -172,10 +179,8 @@ class Transformer(nn.Module):
                 config.head_code_width,
                 config.levels[0] if config.squares else 0,
             )
-            self.grid_on_things = GridOnThings(config.things, config.width, config.near_widths or widths)
-            self.showing_in, self.showing_out = (nn.Linear(config.width, config.width) for _ in range(2))
-            silent = (self.gist_in, self.gist_out, self.telling_in, self.telling_out, self.showing_in, self.showing_out)
-            for layer in silent:
+            self.reader = Reader(config.looks, config.things, config.halvings, self.digits)
+            for layer in (self.gist_in, self.gist_out, self.telling_in):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
             self.things_out = ThingsOut(config.looks, config.things, config.width)
@@ -203,9 +208,9 @@ class Transformer(nn.Module):
         if self.config.looks:
             if layout is None or not layout.shape[2]:
                 layout = self.config.untold(len(grid), shape.time).to(grid.device)
-            things, hidden = self.things_in(layout, loop), layout[..., 0] == HIDDEN
-            telling = F.silu(self.things_in_words(layout, loop))
-            positions[0] = positions[0] + self.telling_in(telling)[:, None]
+            things = self.things_in(layout, loop) + self.gist_in(gist)[:, None, None]
+            telling = self.telling_in(F.silu(self.things_in_words(layout, loop)))
+            positions = [positions[0] + telling[:, None], things.flatten(1, 2)]
             painted = self.things_on_grid(layout, self._first_digits(grid), loop)
         else:
             painted = self.sketch(gist, shape.rows, shape.columns)
@@ -217,10 +222,6 @@ class Transformer(nn.Module):
         for blocks, narrow in near_in:
             fine.append(blocks(cells, loop))
             cells = narrow(rearrange(fine[-1], "b t (r pr) (k pk) c -> b t r k (pr pk c)", pr=2, pk=2))
-        if self.config.looks:
-            shown = self._shown(things, hidden, fine or [cells], loop)
-            things = things + self.gist_in(gist)[:, None, None] + self.showing_in(shown)
-            positions.append(things.flatten(1, 2))
         _, time, rows, columns, _ = cells.shape
         if not self.config.looks and grid.numel():
             cells = cells + self.place_in(rows, columns)
@@ -237,28 +238,33 @@ class Transformer(nn.Module):
         heads = (*grid.shape, self.config.head_code_width)
         cells = self.code_enter(self.code_norm(cells)) if grid.numel() else cells.new_zeros(heads)
         if self.config.looks:
-            things = things + self.gist_out(gist)[:, None, None] + self.showing_out(shown)
-            words = words + self.telling_out(telling)[:, None]
+            things = things + self.gist_out(gist)[:, None, None]
         return Features(words, things, cells + painted.drawn)
 
-    def _shown(
+    def told_words(
         self,
-        things: Float[Tensor, "batch time things width"],
-        hidden: Bool[Tensor, "batch time things"],
-        cells: list[Float[Tensor, "batch time _rows _columns _width"]],
-        loop: bool,
-    ) -> Float[Tensor, "batch time things width"]:
-        """What things of which nothing is told are shown of the cells; zeros for others, and where there are no
-        cells."""
-        asking = hidden.any((1, 2)).nonzero()[:, 0]
-        if not cells[0].numel() or not len(asking):
-            return torch.zeros_like(things)
-        shown = self.grid_on_things(things[asking], [level[asking] for level in cells], loop)
-        return torch.zeros_like(things).index_copy(0, asking, shown * hidden[asking][..., None])
+        words: Float[Tensor, "batch words width"],
+        grid: Int[Tensor, "batch time rows columns"],
+        layout: Int[Tensor, "told layers things digits"],
+        *,
+        loop: bool = False,
+    ) -> Float[Tensor, "batch words width"]:
+        """Features of words that are to be written, as they are once they have been told of things and grounds: what
+        `text_logits` is to be asked for. Without layouts they are as they were."""
+        if not self.config.looks:
+            return words
+        if not layout.shape[2]:
+            layout = self.config.untold(len(grid), grid.shape[1]).to(grid.device)
+        rotation = self._rotation(words.shape[1], GridShape(time=0, rows=0, columns=0))
+        return words + self.telling(words, layout, F.embedding(grid, self._id_vectors()), rotation, loop)
+
+    def codes(self, grid: Int[Tensor, "*places"]) -> Int[Tensor, "*places"]:
+        """Of ids; HIDDEN where there is none."""
+        return (grid - self.config.vocabulary.text_end).clamp_min(HIDDEN)
 
     def _first_digits(self, grid: Int[Tensor, "batch time rows columns"]) -> Int[Tensor, "batch time rows columns"]:
         """Of codes; HIDDEN where there is none."""
-        codes = grid - self.config.vocabulary.text_end
+        codes = self.codes(grid)
         return torch.where(codes < 0, HIDDEN, codes % self.config.levels[0] if self.config.levels else 0)
 
     def _id_vectors(self) -> Float[Tensor, "ids code_width"]:
@@ -337,71 +343,6 @@ def _digits(levels: tuple[int, ...], codes: int) -> Int[Tensor, "codes axes"]:
         rows.append(first + code % level)
         code, first = code // level, first + level
     return torch.stack(rows, dim=1) if rows else torch.zeros(codes, 0, dtype=torch.int64)
-
-
-class Layer(nn.Module):
-    """x + attention(norm(x)), then x + gated(norm(x)); both branches start at zero. In a network without layouts, what
-    is normalised is scaled and shifted as the text's gist says (adaLN of DiT, Peebles and Xie 2023, where it was better
-    than cross-attention and than more positions).
-    """
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.attention_norm = RMSNorm(config.width)
-        self.query_key_value = nn.Linear(config.width, 3 * config.width, bias=False)
-        self.query_norm = RMSNorm(config.head_width)
-        self.key_norm = RMSNorm(config.head_width)
-        self.attention_out = nn.Linear(config.width, config.width, bias=False)
-        self.gated_norm = RMSNorm(config.width)
-        self.gate_and_value = nn.Linear(config.width, 2 * config.hidden, bias=False)
-        self.gated_out = nn.Linear(config.hidden, config.width, bias=False)
-        self.tuning = None if config.looks else nn.Linear(config.width, 4 * config.width)
-        if self.tuning is not None:
-            nn.init.zeros_(self.tuning.weight)
-            nn.init.zeros_(self.tuning.bias)
-        nn.init.zeros_(self.attention_out.weight)
-        nn.init.zeros_(self.gated_out.weight)
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch positions width"],
-        rotation: Float[Tensor, "2 positions pairs"],
-        gist: Float[Tensor, "batch width"],
-    ) -> Float[Tensor, "batch positions width"]:
-        """gist: what the text says, by which the layer is tuned if no layout says it."""
-        first, second = (None, None) if self.tuning is None else self.tuning(F.silu(gist))[:, None].chunk(2, dim=-1)
-        x = x + self.attention_out(self._attention(tuned(self.attention_norm(x), first), rotation))
-        gate, value = self.gate_and_value(tuned(self.gated_norm(x), second)).chunk(2, dim=-1)
-        return x + self.gated_out(F.silu(gate) * value)
-
-    def _attention(self, x: Tensor, rotation: Tensor) -> Tensor:
-        query, key, value = rearrange(
-            self.query_key_value(x), "b n (three h d) -> three b h n d", three=3, h=self.heads
-        )
-        query, key = rotate(self.query_norm(query), rotation), rotate(self.key_norm(key), rotation)
-        return rearrange(attend(query, key, value), "b h n d -> b n (h d)")
-
-
-def attend(
-    query: Float[Tensor, "batch heads positions channels"],
-    key: Float[Tensor, "batch heads positions channels"],
-    value: Float[Tensor, "batch heads positions channels"],
-) -> Float[Tensor, "batch heads positions channels"]:
-    """Scaled dot-product attention. By its definition where that is five times as fast: in bfloat16 on a CPU."""
-    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(query, key, value)
-    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-    return scores.softmax(-1) @ value
-
-
-def rotate(
-    x: Float[Tensor, "batch heads positions channels"], rotation: Float[Tensor, "2 positions pairs"]
-) -> Float[Tensor, "batch heads positions channels"]:
-    """Rotary positions (Su et al. 2021): turn channel pair (i, i + pairs) by the position's angles."""
-    cosine, sine = rotation.to(x.dtype)
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
 
 
 @lru_cache(maxsize=32)

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kinetoken.transformer import Transformer, TransformerConfig, attend, rotate
+from kinetoken.layer import attend, rotate
+from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
 
 CONFIG = TransformerConfig(text_codes=300, visual_codes=50, levels=(5, 10), depth=2)

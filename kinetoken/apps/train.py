@@ -27,6 +27,7 @@ from kinetoken.generator import CODEC_FILE, Generator, ModelConfig
 from kinetoken.grid import CellSize, GridShape
 from kinetoken.processes.masked import MaskedObjective
 from kinetoken.processes.masking import CanvasBatch
+from kinetoken.processes.planning import ReadingObjective
 from kinetoken.recipes.network import NetworkRecipe
 from kinetoken.recipes.tokenizer import TokenizerRecipe
 from kinetoken.tokenizer.doubling import doubled
@@ -180,6 +181,8 @@ def train_network(
 
     def flops(batch: CanvasBatch) -> float:
         shape = GridShape(time=batch.grid.shape[1], rows=batch.grid.shape[2], columns=batch.grid.shape[3])
+        if recipe.reading:
+            return 3 * len(batch.grid) * network.reader.flops(shape)
         return 3 * len(batch.grid) * network.flops(batch.text.shape[1], shape, shape.cells // 2)
 
     def sheet(objective: nn.Module, step: int, folder: Path) -> None:
@@ -190,7 +193,7 @@ def train_network(
         )
 
     result = train(
-        MaskedObjective(network, recipe.masking),
+        ReadingObjective(network) if recipe.reading else MaskedObjective(network, recipe.masking),
         ShardBatches(
             tokens.shards,
             turns=tokens.turns,
@@ -308,6 +311,7 @@ class Command:
         "small",
         "painting",
         "planning",
+        "reading",
         "telling",
         "drawings",
         "animations",
@@ -315,8 +319,9 @@ class Command:
     ] = "small"
     """debug: seconds, to see that all runs. small: a laptop. base: a GPU or several. For a toybox network, too, before
     small, pictures: single frames; and after it, for parts alone, painting: how things are drawn; planning: how layouts
-    are written and read; telling: how they are put into words. For a network of your own clips, drawings: single
-    frames, and after it animations. For a tokenizer, decoding: its decoder alone, codes as they are."""
+    are written; reading: how they are found in a grid; telling: how they are put into words. For a network of your own
+    clips, drawings: single frames, and after it animations. For a tokenizer, decoding: its decoder alone, codes as they
+    are."""
     quantizer: Kind | None = None
     """Of a new tokenizer: mosaic is for flat colours, soft-mosaic for drawings with shading, and a network learns them
     soonest; fsq learns its codes, for everything else. If not given, the recipe's for toybox and fsq for --data."""

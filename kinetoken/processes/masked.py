@@ -5,8 +5,8 @@ Masked (absorbing) discrete diffusion as in MaskGIT (Chang et al. 2022), MAGVIT 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,16 +16,13 @@ from torch import Tensor, nn
 
 from kinetoken.canvas import Canvas
 from kinetoken.grid import GridShape
-from kinetoken.layout import HIDDEN, Foretold, Others, at, beside, going_on, together
+from kinetoken.layout import HIDDEN, at, beside, together
 from kinetoken.processes.cross_entropy import linear_cross_entropy
 from kinetoken.processes.masking import FEWEST, CanvasBatch, MaskingConfig, to_be_written, training_canvas
 from kinetoken.processes.orders import Order, halton_ranks, layer_ranks, outwards, random_ranks
-from kinetoken.things import ThingsOut
+from kinetoken.processes.planning import sample, with_layout
 from kinetoken.transformer import Transformer
 from kinetoken.vocabulary import Vocabulary
-
-SURE: Final = 0.999
-"""How probable it must be that a thing is not there, if it is to be written without having been waited for."""
 
 
 class MaskedObjective(nn.Module):
@@ -49,6 +46,8 @@ class MaskedObjective(nn.Module):
             answers = canvas.grid[hidden_grid] - self.network.config.vocabulary.text_end
             shares = (1 / shares.mean((1, 2, 3), keepdim=True).clamp_min(FEWEST)).expand_as(hidden_grid)[hidden_grid]
             grid_loss = linear_cross_entropy(*self.network.grid_head(cells[hidden_grid]), answers, shares)
+        if hidden_text.any():
+            words = self.network.told_words(words, *canvas.masked[1:], loop=canvas.loop)
         text_logits = self.network.text_logits(words[hidden_text]).float()
         text_loss = F.cross_entropy(text_logits, canvas.text[hidden_text], reduction="sum")
         thing_shares = hidden_things.float()
@@ -181,7 +180,7 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
         else:
             places = _next_places(ranks, canvas.grid_known, after - before + back)
             guided = logits(places, progress)
-            codes = _sample(guided, noise, config.temperature)
+            codes = sample(guided, noise, config.temperature)
         if config.revision:
             likelihood[places] = guided.log_softmax(-1).gather(-1, codes[:, None])[:, 0]
         canvas = canvas.with_grid(places, codes + network.config.vocabulary.text_end)
@@ -189,82 +188,23 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
 
 
 @torch.inference_mode()
-def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, temperature: float) -> Canvas:
-    """Write the unknown things of one canvas, one after another, each digit knowing those before it: layers as the grid
-    is filled, those of which it tells first. Beside it in its layer those are written along that are as good as
-    certainly not there: never any before one that is there and unknown, which training does not show. A canvas without
-    a layout gets one, if the network has learned to write them."""
-    assert len(canvas.text) == 1, "one canvas at a time"
-    if not network.config.slots:
-        return canvas
-    if not canvas.layout.shape[2]:
-        layout = network.config.untold(1, canvas.grid.shape[1]).to(canvas.grid.device)
-        canvas = replace(canvas, layout=layout, layout_known=torch.zeros_like(layout[..., 0], dtype=torch.bool))
-    told = (canvas.grid_known.any((2, 3)) | canvas.layout_known.any(2))[0].cpu().numpy()
-    head = network.things_out
-    for time in outwards(told, loop=canvas.loop):
-        while not (known := canvas.layout_known[0, time]).all():
-            text, grid, layout = canvas.masked
-            if not canvas.grid_known.any():  # a grid that tells nothing is left out, as it is in training
-                grid = grid[:, :, :0, :0]
-            features = network(text, grid, layout, loop=canvas.loop).things[0, time]
-            ahead = going_on(beside(layout, canvas.loop)[0, time], head.radices)
-            others = at(together(layout, canvas.loop), (0, time))
-            things = torch.zeros_like(layout[0, time])
-            nothing = _surely_none(head.logits(features, ahead, others, things, 0).float(), temperature)
-            settled = known | nothing
-            slot = int(settled.int().argmin())  # the first that is to be thought about, if there is one
-            things[slot] = _written(head, features, ahead, others, slot, noise, temperature)
-            here = torch.zeros_like(canvas.layout_known)
-            settled[: slot + 1] = True
-            here[0, time] = ~known & settled.cumprod(0).bool()
-            canvas = canvas.with_things(here, things[here[0, time]])
-    return canvas
-
-
-def _written(
-    head: ThingsOut,
-    features: Float[Tensor, "things width"],
-    ahead: Foretold,
-    others: Others,
-    slot: int,
-    noise: torch.Generator,
-    temperature: float,
-) -> Int[Tensor, " digits"]:
-    """One of a layer's things, digit by digit."""
-    it = slice(slot, slot + 1)
-    ahead, others = at(ahead, it), at(others, it)
-    thing = others.things.new_zeros(1, others.things.shape[-1])
-    for place in range(thing.shape[1]):
-        logits = head.logits(features[it], ahead, others, thing, place)
-        thing[:, place] = _sample(logits.float(), noise, temperature)
-        if not thing[0, 0]:
-            break
-    return thing[0]
-
-
-def _surely_none(seen: Float[Tensor, "things radix"], temperature: float) -> Bool[Tensor, " things"]:
-    """Which things are as good as certainly not there. seen: logits of their first digits."""
-    return (seen / max(temperature, 0.01)).softmax(-1)[:, 0] > SURE
-
-
-@torch.inference_mode()
 def fill_text(network: Transformer, canvas: Canvas, seed: int, *, temperature: float = 0.0) -> Iterator[Step]:
     """Write the unknown words of one canvas from left to right until the text ends, yielding after every word. Before
     the first, what is unknown of the layout is written."""
     assert len(canvas.text) == 1, "one canvas at a time"
-    noise, words = torch.Generator().manual_seed(seed), canvas.text.shape[1]
+    noise, length = torch.Generator().manual_seed(seed), canvas.text.shape[1]
     canvas = with_layout(network, canvas, noise, temperature)
     while not canvas.text_known.all():
         place = int((~canvas.text_known[0]).nonzero()[0])
-        here = torch.arange(words, device=canvas.text.device)[None] == place
-        features = network(*canvas.masked, loop=canvas.loop).words[here]
-        word = _sample(network.text_logits(features).float(), noise, temperature)
+        here = torch.arange(length, device=canvas.text.device)[None] == place
+        words = network(*canvas.masked, loop=canvas.loop).words
+        features = network.told_words(words, *canvas.masked[1:], loop=canvas.loop)[here]
+        word = sample(network.text_logits(features).float(), noise, temperature)
         canvas = canvas.with_text(here, word)
         if int(word) == Vocabulary.END:
             rest = ~canvas.text_known
             canvas = canvas.with_text(rest, canvas.text.new_full((int(rest.sum()),), Vocabulary.PAD))
-        yield Step(canvas, place + 1, words)
+        yield Step(canvas, place + 1, length)
 
 
 def _targets(unknown: int, steps: int, exponent: float) -> list[int]:
@@ -306,14 +246,6 @@ def _next_places(
     return waiting <= waiting.flatten().kthvalue(count).values
 
 
-def _sample(logits: Float[Tensor, "places ids"], noise: torch.Generator, temperature: float) -> Int[Tensor, " places"]:
-    """Gumbel-max. The noise is drawn on the CPU, so that every device draws the same."""
-    if temperature == 0:
-        return logits.argmax(-1)
-    uniform = torch.rand(logits.shape, generator=noise, dtype=torch.float64).to(logits.device)
-    return (logits.double() / temperature - torch.log(-torch.log(uniform))).argmax(-1)
-
-
 def _least_likely(
     likelihood: Float[Tensor, "1 time rows columns"],
     places: Bool[Tensor, "1 time rows columns"],
@@ -341,7 +273,7 @@ def _most_confident(logits, canvas, count, progress, noise, temperature):  # typ
     """Sample every unknown place and keep the `count` likeliest, with noise that fades as the grid fills (MaskGIT)."""
     unknown = ~canvas.grid_known
     guided = logits(unknown, progress)
-    codes = _sample(guided, noise, temperature)
+    codes = sample(guided, noise, temperature)
     likelihood = guided.log_softmax(-1).gather(-1, codes[:, None])[:, 0]
     uniform = torch.rand(likelihood.shape, generator=noise, dtype=torch.float64).to(likelihood.device)
     chosen = (likelihood - 4.5 * (1 - progress) * torch.log(-torch.log(uniform))).topk(count).indices

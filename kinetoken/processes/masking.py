@@ -11,8 +11,9 @@ from torch import Tensor
 
 from kinetoken.canvas import NO_LAYOUT, Canvas
 from kinetoken.grid import GridShape
-from kinetoken.layout import HIDDEN, from_the_left
+from kinetoken.layout import HIDDEN
 from kinetoken.processes.orders import halton_ranks, layer_ranks, outwards, random_ranks
+from kinetoken.vocabulary import Vocabulary
 
 EARLY, EARLIEST = 0.4, 0.25
 """How often more than the schedule's share of canvases is nearly empty: of a progress below EARLIEST, which is at most
@@ -27,9 +28,13 @@ TOLD, IN_PART, SECOND = 0.6, 0.85, 0.5
 while they are written (of the rest nothing is); and how many of these up to a thing of the second layer, the one where
 words alone say how things move: in the third it can be seen."""
 
-READ, OF_PARTS = 0.35, 0.25
-"""How many canvases with a grid are there to learn to read: what is known of their grids is whole layers, or (OF_PARTS)
-a tube of these or all but a tube, and of their layouts hardly anything."""
+GOING_ON = 0.25
+"""How many canvases with a grid have some layers that are known, and all that is in them told, and others of which
+nothing is painted yet: there a layout is to be gone on with, as when a picture is brought to life."""
+
+WHOLE, OF_PARTS = 0.5, 0.25
+"""How many grids that are there to learn to read are known as a whole, and of how many a tube, or all but a tube, is
+all that is known."""
 
 FEWEST = 0.05
 """A canvas with a smaller share of its codes hidden counts for less: a step must not be about a few codes alone."""
@@ -71,35 +76,38 @@ def training_canvas(batch: CanvasBatch, masking: MaskingConfig) -> Canvas:
     told = (batch.layout[..., 0] != HIDDEN).flatten(1).any(1) if slots else torch.zeros(len(batch.seeds)).bool()
     known = [
         _known_places(
-            np.random.default_rng(int(seed)), batch.text.shape[1], shape, slots, masking, bool(captioning), bool(reads)
+            np.random.default_rng(int(seed)), batch.text.shape[1], shape, slots, masking, bool(captioning), bool(plans)
         )
-        for seed, captioning, reads in zip(batch.seeds, batch.captioning, told, strict=True)
+        for seed, captioning, plans in zip(batch.seeds, batch.captioning, told, strict=True)
     ]
     text, layout, grid = (torch.from_numpy(np.stack(part)).to(batch.grid.device) for part in zip(*known, strict=True))
     loop = bool(batch.loop.any())
     canvas = Canvas(text=batch.text, grid=batch.grid, text_known=text, grid_known=grid, loop=loop)
     if not slots:
         return canvas
-    # Of two things that nobody has named or placed, either may be the first: one must be, or a reader means both.
-    unnamed = ~text.any(1) & ~layout[:, :, 1:].any((1, 2))
-    things = torch.where(unnamed[:, None, None, None], from_the_left(batch.layout), batch.layout)
-    return replace(canvas, layout=things, layout_known=layout & (things[..., 0] != HIDDEN))
+    return replace(canvas, layout=batch.layout, layout_known=layout & (batch.layout[..., 0] != HIDDEN))
+
+
+def to_be_read(batch: CanvasBatch) -> Int[Tensor, "batch time rows columns"]:
+    """The grids of a batch, MASK where a reader is not shown them: as they are when a clip is told in words, goes on or
+    is filled in."""
+    shape = GridShape(time=batch.grid.shape[1], rows=batch.grid.shape[2], columns=batch.grid.shape[3])
+    shown = np.stack([_shown(np.random.default_rng(int(seed)), shape) for seed in batch.seeds])
+    return batch.grid.masked_fill(~torch.from_numpy(shown).to(batch.grid.device), Vocabulary.MASK)
 
 
 def to_be_written(canvas: Canvas) -> Bool[Tensor, "batch time things"]:
     """The unknown things that a network can be asked for: those of the layer that would be written next (by the order
-    of `outwards`), and those of layers of whose cells something is known, from which they may be read. Of others
-    nothing is to be learned but that they might be anywhere."""
+    of `outwards`). Of others nothing is to be learned but that they might be anywhere."""
     told = canvas.layout[..., 0] != HIDDEN
     if not told.numel():
         return told
     unknown = told & ~canvas.layout_known
-    seen = canvas.grid_known.any((2, 3))
-    begun = seen | canvas.layout_known.any(2)
+    begun = canvas.layout_known.any(2)
     times = torch.arange(told.shape[1], device=told.device)
     away = (times[:, None] - times).abs().where(begun[:, None], len(times)).amin(2) * len(times) + times
     following = away.masked_fill(~unknown.any(2), len(times) ** 2 + len(times)).argmin(1)
-    return unknown & (seen | (times == following[:, None]))[..., None]
+    return unknown & (times == following[:, None])[..., None]
 
 
 class _Known(NamedTuple):
@@ -115,35 +123,51 @@ def _known_places(
     things: int,
     masking: MaskingConfig,
     captioning: bool,
-    reads: bool,
+    plans: bool,
 ) -> _Known:
-    """What is known of one training canvas. reads: there is a layout to be read."""
+    """What is known of one training canvas. Where cells of a layer are known, what is there has been read. plans: there
+    is a layout to be gone on with."""
     if captioning:
         text = _known_words(rng, words)
         grid = np.ones(shape.sizes, dtype=bool) if rng.random() < 0.7 else _known_cells(rng, shape)
-        told = rng.random() < TOLD  # mostly what it says has been written before the words are
-        layout = np.ones((shape.time, things), dtype=bool) if told else _known_things(rng, shape, things)
-        return _Known(text, layout, grid)
-    if shape.cells and reads and rng.random() < READ:
-        return _to_be_read(rng, words, shape, things)
-    untold = rng.random() < masking.unconditional
+        return _Known(text, np.ones((shape.time, things), dtype=bool), grid)
+    if plans and shape.cells and shape.time > 1 and rng.random() < GOING_ON:
+        return _going_on(rng, words, shape, things)
     grid = _known_cells(rng, shape)
-    layout = np.zeros((shape.time, things), dtype=bool) if untold else _known_things(rng, shape, things)
-    return _Known(np.full(words, not untold), layout, grid)
+    if rng.random() < masking.unconditional:
+        return _Known(np.zeros(words, dtype=bool), np.zeros((shape.time, things), dtype=bool), grid)
+    seen = grid.reshape(shape.time, 1, -1).any(2)
+    return _Known(np.ones(words, dtype=bool), _known_things(rng, shape, things) | seen, grid)
 
 
-def _to_be_read(rng: np.random.Generator, words: int, shape: GridShape, things: int) -> _Known:
-    """A canvas whose layout is to be found in its grid, as when a known frame is to be brought to life, or a clip to be
-    told in words: half the time all of the grid is known, and half the time the words are."""
-    layers = np.full(shape.time, True) if rng.random() < 0.5 else rng.random(shape.time) < rng.random()
-    if not layers.any():
-        layers[rng.integers(shape.time)] = True
+def _going_on(rng: np.random.Generator, words: int, shape: GridShape, things: int) -> _Known:
+    """Layers known, and told; of the others the things that would be written first are told, or none."""
+    layers = _some_layers(rng, shape.time)
+    if layers.all():
+        layers[rng.integers(1, shape.time) :] = False
+    left = int((~layers).sum()) * things
     ranks = np.argsort(outwards(layers))[:, None] * things + np.arange(things)
-    layout = ranks < (rng.integers(ranks.size) if rng.random() < 0.5 else 0)
-    grid = np.broadcast_to(layers[:, None, None], shape.sizes)
-    if rng.random() < OF_PARTS:
-        grid = grid & (_tube(rng, shape) ^ (rng.random() < 0.5))
-    return _Known(np.full(words, rng.random() < 0.5), layout, grid)
+    written = rng.integers(left) if left and rng.random() < 0.5 else 0
+    return _Known(
+        np.full(words, rng.random() < 0.9),
+        ranks < int(layers.sum()) * things + written,
+        np.broadcast_to(layers[:, None, None], shape.sizes),
+    )
+
+
+def _some_layers(rng: np.random.Generator, time: int) -> Bool[np.ndarray, " time"]:
+    """A clip's beginning, or some of its layers; one at least."""
+    layers = rng.random(time) < rng.random() if rng.random() < 0.5 else np.arange(time) <= rng.integers(time)
+    if not layers.any():
+        layers[rng.integers(time)] = True
+    return layers
+
+
+def _shown(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray, "time rows columns"]:
+    """What a reader sees of a grid: all of it, its beginning, some layers; and of these sometimes a part."""
+    layers = np.full(shape.time, True) if rng.random() < WHOLE else _some_layers(rng, shape.time)
+    shown = np.broadcast_to(layers[:, None, None], shape.sizes)
+    return shown & (_tube(rng, shape) ^ (rng.random() < 0.5)) if rng.random() < OF_PARTS else shown
 
 
 def _known_things(rng: np.random.Generator, shape: GridShape, things: int) -> Bool[np.ndarray, "time things"]:

@@ -57,6 +57,7 @@ class NetworkRecipe:
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     parts: tuple[str, ...] = ()
+    reading: bool = False
 
 
 def debug() -> NetworkRecipe:
@@ -85,7 +86,7 @@ TOYBOX = (
 )
 """The first share's shape is the model's."""
 TOYBOX_SAMPLING = SamplingConfig(
-    steps=28, first=3.0, exponent=4.0, guidance=1.0, temperature=0.25, layout_temperature=0.3
+    steps=28, first=3.0, exponent=4.0, guidance=1.0, temperature=0.25, layout_temperature=0.3, revision=0.1
 )
 """Where the words name no ground, fewer steps for the first layer make a patchwork of several. Guidance would cost as
 much again, and gain nothing where a layout says what is to be painted."""
@@ -166,11 +167,11 @@ def painting() -> NetworkRecipe:
 
 
 def planning() -> NetworkRecipe:
-    """After `painting`: how layouts are written, and read from a grid."""
+    """After `painting`: how layouts are written."""
     turns = (1, 2, 0, 0, 0, 0)
     return replace(
         small(),
-        parts=("grid_on_things", "showing_out", "things_out", "gist"),
+        parts=("things_out", "gist"),
         data=tuple(replace(share, turns=count) for share, count in zip(TOYBOX, turns, strict=True)),
         excerpts=(Excerpt(layers=1, turns=1),),  # or nothing is to be seen on single frames
         plan_turns=5,
@@ -179,21 +180,37 @@ def planning() -> NetworkRecipe:
     )
 
 
-def telling() -> NetworkRecipe:
-    """After `planning`: how layouts are put into words, and grounds, which are in no layout."""
-    turns = (1, 1, 0, 0, 0, 0)
+def reading() -> NetworkRecipe:
+    """How layouts are read from grids, by a part that needs no other: half an hour on one CPU core."""
+    turns = (2, 4, 1, 1, 1, 1)
     return replace(
         small(),
-        parts=("things_in_words", "telling_out", "word_out"),
+        parts=("reader",),
+        reading=True,
         data=tuple(replace(share, turns=count) for share, count in zip(TOYBOX, turns, strict=True)),
-        excerpts=(),
-        plan_turns=1,
-        captioning=1.0,
-        training=replace(small().training, total_steps=200, adam_learning_rate=2e-3),
+        excerpts=(Excerpt(layers=1, turns=1, share=1),),
+        plans=0,
+        plan_turns=0,
+        captioning=0.0,
+        training=replace(small().training, total_steps=3000, learning_rate=4e-3, adam_learning_rate=1.5e-3, decay=0.8),
     )
 
 
-ANIMATIONS_SAMPLING = replace(TOYBOX_SAMPLING, guidance=2.0)
+def telling() -> NetworkRecipe:
+    """After `small`: how layouts are put into words, and grounds, which are in no layout."""
+    turns = (1, 1, 0, 0, 0, 0)
+    return replace(
+        small(),
+        parts=("telling.", "word_out"),
+        data=tuple(replace(share, turns=count) for share, count in zip(TOYBOX, turns, strict=True)),
+        excerpts=(),
+        plan_turns=2,
+        captioning=1.0,
+        training=replace(small().training, total_steps=1000, learning_rate=4e-3, adam_learning_rate=1.5e-3, decay=0.8),
+    )
+
+
+ANIMATIONS_SAMPLING = replace(TOYBOX_SAMPLING, guidance=2.0, revision=0.0)
 
 
 def drawings() -> NetworkRecipe:

@@ -1,0 +1,134 @@
+"""Planning: the layout of a canvas, read where its grid is known, and written where it is not."""
+
+from dataclasses import replace
+from itertools import permutations
+from typing import Final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from kinetoken.canvas import Canvas
+from kinetoken.layout import HIDDEN, Foretold, Others, at, beside, going_on, together
+from kinetoken.processes.masking import CanvasBatch, to_be_read
+from kinetoken.processes.orders import outwards
+from kinetoken.things import ThingsOut
+from kinetoken.transformer import Transformer
+
+SURE: Final = 0.999
+"""How probable it must be that a thing is not there, if it is to be written without having been waited for."""
+
+
+class ReadingObjective(nn.Module):
+    """How what is there is found in a grid: of the network its reader alone is asked."""
+
+    def __init__(self, network: Transformer) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: CanvasBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        codes = self.network.codes(to_be_read(batch))
+        return self.network.reader.loss(codes, batch.layout, loop=bool(batch.loop.any()))
+
+
+@torch.inference_mode()
+def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, temperature: float) -> Canvas:
+    """Read what is to be seen of one canvas (`with_read`), then write the things that are still unknown, one after
+    another, each digit knowing those before it: layers as the grid is filled. Beside it in its layer those are written
+    along that are as good as certainly not there: never any before one that is there and unknown, which training does
+    not show. A canvas without a layout gets one, if the network has learned to write them."""
+    assert len(canvas.text) == 1, "one canvas at a time"
+    if not network.config.slots:
+        return canvas
+    if not canvas.layout.shape[2]:
+        layout = network.config.untold(1, canvas.grid.shape[1]).to(canvas.grid.device)
+        canvas = replace(canvas, layout=layout, layout_known=torch.zeros_like(layout[..., 0], dtype=torch.bool))
+    canvas = with_read(network, canvas)
+    told = canvas.layout_known.any(2)[0].cpu().numpy()
+    head = network.things_out
+    for time in outwards(told, loop=canvas.loop):
+        while not (known := canvas.layout_known[0, time]).all():
+            text, grid, layout = canvas.masked
+            if not canvas.grid_known.any():  # a grid that tells nothing is left out, as it is in training
+                grid = grid[:, :, :0, :0]
+            features = network(text, grid, layout, loop=canvas.loop).things[0, time]
+            ahead = going_on(beside(layout, canvas.loop)[0, time], head.radices)
+            others = at(together(layout, canvas.loop), (0, time))
+            things = torch.zeros_like(layout[0, time])
+            nothing = _surely_none(head.logits(features, ahead, others, things, 0).float(), temperature)
+            settled = known | nothing
+            slot = int(settled.int().argmin())  # the first that is to be thought about, if there is one
+            things[slot] = _written(head, features, ahead, others, slot, noise, temperature)
+            here = torch.zeros_like(canvas.layout_known)
+            settled[: slot + 1] = True
+            here[0, time] = ~known & settled.cumprod(0).bool()
+            canvas = canvas.with_things(here, things[here[0, time]])
+    return canvas
+
+
+def with_read(network: Transformer, canvas: Canvas) -> Canvas:
+    """What is known of the grid of one canvas, as a layout; things stand in the order in which words name them, or, if
+    there are none, would. Who brings a layout, even a part of one, is taken at their word instead."""
+    if not canvas.grid_known.any() or canvas.layout_known.any():
+        return canvas
+    things = network.reader.read(network.codes(canvas.masked[1])[0], canvas.loop)
+    seen = [slot for slot in range(1, things.shape[1]) if (things[:, slot, 0] > 0).any()]
+    if canvas.text_known.any() and seen:
+        first = int((things[:, seen, 0] > 0).any(1).nonzero()[0])
+        order = _as_named(network, canvas, things[first], first)
+        things = torch.cat((things[:, :1], things[:, order]), dim=1)
+    known = things[..., 0] != HIDDEN
+    return canvas.with_things(known[None], things[known])
+
+
+def _as_named(network: Transformer, canvas: Canvas, seen: Int[Tensor, "things digits"], time: int) -> list[int]:
+    """Which of the things seen in a layer is the first, the second, …, by how likely each is to be what words name
+    there. Those that are not seen fill what is left."""
+    text, grid, layout = canvas.masked
+    things = network(text, grid[:, :, :0, :0], layout, loop=canvas.loop).things[0, time]
+    near, others = beside(layout, canvas.loop)[0, time], at(together(layout, canvas.loop), (0, time))
+    slots, there = range(1, len(seen)), [slot for slot in range(1, len(seen)) if seen[slot, 0] > 0]
+    head = network.things_out
+    nats = {
+        (slot, thing): float(head.cross_entropy(things[s], near[s], at(others, s), seen[thing, None])[0])
+        for slot in slots
+        for thing in there
+        for s in (slice(slot, slot + 1),)
+    }
+    best = min(permutations(slots, len(there)), key=lambda way: sum(nats[of] for of in zip(way, there, strict=True)))
+    placed, absent = dict(zip(best, there, strict=True)), [slot for slot in slots if slot not in there]
+    return [placed[slot] if slot in placed else absent.pop() for slot in slots]
+
+
+def _written(
+    head: ThingsOut,
+    features: Float[Tensor, "things width"],
+    ahead: Foretold,
+    others: Others,
+    slot: int,
+    noise: torch.Generator,
+    temperature: float,
+) -> Int[Tensor, " digits"]:
+    """One of a layer's things, digit by digit."""
+    it = slice(slot, slot + 1)
+    ahead, others = at(ahead, it), at(others, it)
+    thing = others.things.new_zeros(1, others.things.shape[-1])
+    for place in range(thing.shape[1]):
+        logits = head.logits(features[it], ahead, others, thing, place)
+        thing[:, place] = sample(logits.float(), noise, temperature)
+        if not thing[0, 0]:
+            break
+    return thing[0]
+
+
+def _surely_none(seen: Float[Tensor, "things radix"], temperature: float) -> Bool[Tensor, " things"]:
+    """Which things are as good as certainly not there. seen: logits of their first digits."""
+    return (seen / max(temperature, 0.01)).softmax(-1)[:, 0] > SURE
+
+
+def sample(logits: Float[Tensor, "places ids"], noise: torch.Generator, temperature: float) -> Int[Tensor, " places"]:
+    """Gumbel-max. The noise is drawn on the CPU, so that every device draws the same."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    uniform = torch.rand(logits.shape, generator=noise, dtype=torch.float64).to(logits.device)
+    return (logits.double() / temperature - torch.log(-torch.log(uniform))).argmax(-1)
