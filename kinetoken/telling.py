@@ -9,9 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kinetoken.layer import Layer
-from kinetoken.layout import HIDDEN, beside, centres
 from kinetoken.norm import RMSNorm
-from kinetoken.things import CHANGES, PLACE_WAVES, Things, changes, waves
+from kinetoken.things import CHANGES, PLACE_WAVES, Things, courses, over_time
 
 COURSE_WIDTH: Final = 192
 GROUND_WIDTH: Final = 128
@@ -64,13 +63,8 @@ class Telling(nn.Module):
     def _courses(
         self, things: Int[Tensor, "batch time things digits"], loop: bool
     ) -> Float[Tensor, "batch things width"]:
-        before = beside(things, loop)[:, :, :, 0, 0]
-        where = waves(centres(things), PLACE_WAVES).flatten(-2)
-        told = F.silu(self.enter(torch.cat((self.things(things), where, changes(things, before)), dim=-1)))
-        told = F.silu(self.between(told))
-        there, hidden = things[..., :1] > 0, things[..., :1] == HIDDEN
-        mean = (told * there).sum(1) / there.sum(1).clamp_min(1)
-        return self.course(torch.cat((mean, there.float().mean(1), hidden.float().mean(1)), dim=-1)) + self.slot.weight
+        told = F.silu(self.between(F.silu(self.enter(courses(self.things, things, loop)))))
+        return self.course(over_time(told, things)) + self.slot.weight
 
     def _grounds(
         self, cells: Float[Tensor, "batch time rows columns cell_width"]

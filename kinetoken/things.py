@@ -140,16 +140,28 @@ class ThingsInWords(nn.Module):
         self, things: Int[Tensor, "batch time things digits"], loop: bool = False
     ) -> Float[Tensor, "batch width"]:
         """loop: the last layer precedes the first."""
-        before = beside(things, loop)[:, :, :, 0, 0]
-        where = waves(centres(things), PLACE_WAVES).flatten(-2)
-        told = F.silu(self.enter(torch.cat((self.things(things), where, changes(things, before)), dim=-1)))
-        there, hidden = things[..., :1] > 0, things[..., :1] == HIDDEN
-        mean = (told * there).sum(1) / there.sum(1).clamp_min(1)
-        shares = torch.cat((there, hidden), dim=-1).float().mean(1)
-        return self.leave(torch.cat((mean, shares), dim=-1).flatten(1))
+        told = F.silu(self.enter(courses(self.things, things, loop)))
+        return self.leave(over_time(told, things).flatten(1))
 
 
 CHANGES: Final = 2 + 3 * 2 * len(PLACE_WAVES) + 2
+
+
+def courses(
+    tell: Things, things: Int[Tensor, "batch time things digits"], loop: bool = False
+) -> Float[Tensor, "batch time things features"]:
+    """What things are in each layer, where, and how they have come there. loop: the last layer precedes the first."""
+    where = waves(centres(things), PLACE_WAVES).flatten(-2)
+    return torch.cat((tell(things), where, changes(things, beside(things, loop)[:, :, :, 0, 0])), dim=-1)
+
+
+def over_time(
+    told: Float[Tensor, "batch time things width"], things: Int[Tensor, "batch time things digits"]
+) -> Float[Tensor, "batch things features"]:
+    """The mean over the layers in which a thing is there; and of how many it is, and of how many nobody has said."""
+    there, hidden = things[..., :1] > 0, things[..., :1] == HIDDEN
+    mean = (told * there).sum(1) / there.sum(1).clamp_min(1)
+    return torch.cat((mean, there.float().mean(1), hidden.float().mean(1)), dim=-1)
 
 
 def changes(

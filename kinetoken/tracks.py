@@ -71,8 +71,10 @@ def followed(
 
 
 def _matched(sights: Sequence[Sight], tracks: Sequence[_Track], time: int) -> Iterator[tuple[Sight, _Track | None]]:
-    """The cheapest way to take sights for what is known, or for strangers."""
-    choices: list[_Track | None] = [*tracks, *[None] * len(sights)]
+    """The cheapest way to take sights for what is known, or for strangers. Whoever is more unlike every sight than a
+    stranger is not asked, or long clips would have more ways than can be tried."""
+    likely = [track for track in tracks if any(track.cost(sight, time) < STRANGE for sight in sights)]
+    choices: list[_Track | None] = [*likely, *[None] * len(sights)]
     costs = [[STRANGE if track is None else track.cost(sight, time) for track in choices] for sight in sights]
     ways = permutations(range(len(choices)), len(sights))
     best = min(ways, key=lambda way: sum(costs[number][choice] for number, choice in enumerate(way)))

@@ -70,3 +70,9 @@ def test_there_are_no_more_things_than_a_layout_has_room_for_and_none_that_flick
 
 def test_nothing_seen_is_nothing_told() -> None:
     assert not list(followed([[], []], [True, True], 3, RADICES))
+
+
+def test_what_is_never_seen_twice_costs_no_time_to_follow() -> None:
+    """Two hundred layers of three strangers each, as in a clip of something else: all are told apart at once."""
+    sights = [[_sight(40 * k, 100 * (time % 2), 1 + k, (0, -400)) for k in range(3)] for time in range(200)]
+    assert len(list(followed(sights, [True] * 200, 3, RADICES))) <= 3
