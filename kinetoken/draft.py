@@ -39,9 +39,9 @@ class Draft:
         """Whole frames are kept or not."""
         return cls(clip=clip, kept=np.broadcast_to(kept[:, None, None], clip.frames.shape[:3]))
 
-    def until(self, frame: int) -> "Draft":
-        """The draft up to a frame, that one not included."""
-        return Draft(clip=Clip(frames=self.clip.frames[:frame], fps=self.clip.fps), kept=self.kept[:frame])
+    def between(self, start: int, stop: int) -> "Draft":
+        """The draft from a frame up to another, that one not included."""
+        return Draft(clip=Clip(frames=self.clip.frames[start:stop], fps=self.clip.fps), kept=self.kept[start:stop])
 
     def with_made(self, frames: UInt8[np.ndarray, "_ height width 3"]) -> "Draft":
         """The draft with a finished beginning, kept from now on."""

@@ -1,11 +1,12 @@
 """Editing: the tasks that start from pictures, as methods of a generator. Each lays out a draft and has it finished."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 
 from kinetoken import tasks
 from kinetoken.clip import Clip
@@ -23,6 +24,12 @@ class Card:
     frame: int
     prompt: str
     clip: Clip | None = None
+
+
+def _after(past: UInt8[np.ndarray, "_ height width 3"], finish: Callable[[Clip], Clip] | None, made: Clip) -> Clip:
+    """What was made, finished, with what was before it."""
+    whole = made if finish is None else finish(made)
+    return Clip(frames=np.concatenate((past, whole.frames)), fps=whole.fps)
 
 
 class Editing:
@@ -45,6 +52,9 @@ class Editing:
         raise NotImplementedError
 
     def stream_imagine(self, *, seed: int | None, temperature: float | None = None) -> "Iterator[PartialClip]":
+        raise NotImplementedError
+
+    def speaks_of(self, prompt: str, picture: Clip) -> bool:
         raise NotImplementedError
 
     def finish(self, draft: Draft, prompt: str | None = None, **options: Any) -> Clip:
@@ -129,7 +139,8 @@ class Editing:
         **options: Any,
     ) -> "Iterator[PartialClip]":
         """A canvas has one row of text, so the stretches are made one after another, each with its card's words; what
-        was made before, and what cards pin, also the next one's, is kept. Partial clips grow from stretch to stretch.
+        was made before, and what cards pin, also the next one's, is kept. A card that speaks of something else than is
+        to be seen when it comes begins anew, with a cut. Partial clips grow from stretch to stretch.
 
         Raises: ValueError for cards out of order, past the end, without words, or that run into each other.
         """
@@ -148,9 +159,18 @@ class Editing:
         stops = [card.frame for card in cards[1:]] + [len(board.clip)]
         for card, stop, following in zip(cards, stops, [*cards[1:], None], strict=True):
             seen = stop + (len(following.clip) if following is not None and following.clip is not None else 0)
-            for step in self.edit(board.until(min(seen, len(board.clip))), card.prompt, seed=seed, **options):
+            start = card.frame if self._begins_anew(card, board) else 0
+            past = board.clip.frames[:start]
+            for step in self.edit(board.between(start, min(seen, len(board.clip))), card.prompt, seed=seed, **options):
+                step = replace(step, finish=partial(_after, past, step.finish))
                 yield step
             board = board.with_made(step.clip.frames[:stop])
+
+    def _begins_anew(self, card: Card, board: Draft) -> bool:
+        if card.frame == 0 or card.clip is not None:
+            return False
+        seen = Clip(frames=board.clip.frames[card.frame - 1 : card.frame], fps=board.clip.fps)
+        return not self.speaks_of(card.prompt, seen)
 
     def imagine(self, *, seed: int | None = None, temperature: float | None = None) -> tuple[str, Clip]:
         """Words, and a clip of them, out of nothing."""

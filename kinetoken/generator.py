@@ -23,6 +23,7 @@ from kinetoken.grid import GridShape
 from kinetoken.long_video import Stretch, stretches, windows
 from kinetoken.loops import LoopPlan, closed, loops
 from kinetoken.processes.masked import SamplingConfig, Step, fill_grid, fill_text
+from kinetoken.processes.planning import spoken_of
 from kinetoken.tasks import captioning, closing, completion, first_codes, imagining
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 from kinetoken.training.checkpoint import load_weights, save_weights
@@ -34,6 +35,7 @@ MOST_PIXELS = 2**28  # of one generated clip: frames x height x width
 FORMAT = "kinetoken-model"
 LONGEST_WINDOW = 4  # times the trained length; see Generator.longest_frames
 USUAL_WORDS = 24  # of a text that is unknown and not to be written
+DOUBT = 3.0  # nats: words that speak of something else make what is to be seen less likely by five and more
 CODEC_FILE = "text_codec.json"
 
 
@@ -374,6 +376,15 @@ class Generator(Editing):
         sampling = _sampling(config.sampling, temperature=temperature)
         for step in self.fill(canvas, seed=seed, sampling=sampling):
             yield PartialClip(self, step, config.frames, config.height, config.width, config.fps)
+
+    def speaks_of(self, prompt: str, picture: Clip) -> bool:
+        """Whether a prompt may be about what a picture shows: unless it makes that less likely by more than DOUBT. True
+        if nothing is read in it."""
+        codes = self._padded(self.tokenizer.encode_clip(_within(picture, self.config)).cpu())
+        grid = codes + self.config.network.vocabulary.text_end
+        canvas = completion(self._row(prompt), grid, torch.ones_like(grid, dtype=torch.bool)).to(self.device)
+        nats = spoken_of(self.network, canvas)
+        return nats is None or nats > -DOUBT
 
     def caption(self, clip: Clip, *, seed: int = 0, temperature: float = 0.0) -> str:
         """What the network says of a clip: the same network as `generate`, with the grid known and the text not.

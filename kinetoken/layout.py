@@ -39,6 +39,7 @@ HALVES: Final = (0, 1, -1, 2, -2, 4, -4)
 """Sixteenths of a turn by which the second half of a step may differ from the first."""
 STILL: Final = 2  # eighths that a thing may seem to have moved in a layer's time though it stands
 FIRM: Final = 2  # eighths that both halves of a step are long if they are to say how it bends
+NEARLY: Final = 2.0  # eighths by which a guess about a place may be off before little is left of its credit
 GUESSES: Final = 2 + len(BENDS) + len(TURNS) + 1
 
 
@@ -193,6 +194,19 @@ def halfway(one: Int[Tensor, "things digits"], things: Int[Tensor, "things digit
     step = _complex(things[..., X] - one[..., X], things[..., Y] - one[..., Y])
     second = torch.view_as_real(step[:, None] * (turn / (1 + turn)))
     return (WAY - second).round().long().clamp(0, 2 * WAY)
+
+
+def agreement(ahead: Foretold, things: Int[Tensor, "things digits"], digit: int) -> Float[Tensor, "things guesses"]:
+    """How right every guess (`going_on`, then the ways of `halfway`) was about what comes before a digit of x, y
+    and way: 1 if it was, less the farther off it was about any, 0 if there is none."""
+    before = [number for number in (X, Y, WAY_X) if number < digit]
+    errors = (ahead.guesses - things[:, None])[..., before].abs().amax(-1)
+    right = (errors / -NEARLY).exp() * ahead.told[..., before[-1]]
+    half_way = right.new_zeros(len(right), len(HALVES))
+    if WAY_X in before:
+        error = (halfway(ahead.guesses[:, 0], things)[..., 0] - things[:, WAY_X, None]).abs()
+        half_way = (error / -NEARLY).exp() * ahead.told[:, :1, WAY_X]
+    return torch.cat((right, half_way), dim=1)
 
 
 def _complex(x: Int[Tensor, "*things"], y: Int[Tensor, "*things"]) -> Complex[Tensor, "*things"]:

@@ -26,6 +26,7 @@ from kinetoken.layout import (
     Others,
     X,
     Y,
+    agreement,
     at,
     beside,
     centres,
@@ -179,7 +180,8 @@ class ThingsOut(nn.Module):
     """The digits of a thing, one after another: each knows those before it, and how far these lie from what they were
     (as the depth transformer of RQ-Transformer, Lee et al. 2022, has it; here a sum). Numbers are told by their waves:
     what is learned of one place holds for all. A thing goes on as it did, mostly: it is told what it would be if it
-    stood, moved, bent off, turned or fell, and may trust that.
+    stood, moved, bent off, turned or fell, and may trust that; a guess that was right about the numbers before may be
+    relied on for the next. Or what can go round either way has its x from one and its y from the other.
     """
 
     def __init__(self, looks: tuple[int, ...], slots: int, width: int) -> None:
@@ -204,11 +206,12 @@ class ThingsOut(nn.Module):
         self.stepped = nn.ModuleList(nn.Linear(2 * size, DIGIT_WIDTH, bias=False) for size in told[-NUMBERS:])
         self.apart = nn.ModuleList(Apart(told[X], told[SIZE], slots) for _ in (X, Y))
         self.bent = nn.ModuleList(nn.Linear(DIGIT_WIDTH, len(HALVES)) for _ in (WAY_X, WAY_Y))
-        self.sense = nn.Linear(len(HALVES) * told[WAY_X], DIGIT_WIDTH, bias=False)
         self.moving = Moving(width)
         self.learned = nn.ModuleList(nn.Linear(told[digit], DIGIT_WIDTH, bias=False) for digit in MOVING)
         self.believed = nn.ModuleList(nn.Linear(DIGIT_WIDTH, len(FINE_WAVES)) for _ in MOVING)
-        guesses = (*self.foretold, *self.trust, *self.bent, self.sense, *self.learned, *self.believed)
+        self.right = nn.ModuleList(nn.Linear(2 * GUESSES + len(HALVES), DIGIT_WIDTH, bias=False) for _ in PROVED)
+        self.relied = nn.ModuleList(nn.Linear(DIGIT_WIDTH, 2 * GUESSES + len(HALVES)) for _ in PROVED)
+        guesses = (*self.foretold, *self.trust, *self.bent, *self.learned, *self.believed, *self.right, *self.relied)
         for layer in (self.straight, *self.moved, *self.stepped, *guesses):
             nn.init.zeros_(layer.weight)
             if layer.bias is not None:
@@ -249,18 +252,21 @@ class ThingsOut(nn.Module):
                 feature = feature + self.stepped[number](steps.flatten(1))
         if guess is not None:
             feature = feature + self.learned[MOVING.index(digit)](guess)
-        if bent == 1:
-            step = things[:, WAY_X, None] - come[0] + self.radices[WAY_X] - 1
-            steps = self._steps(NUMBERS + WAY_X)[step] * told[:, :1, 0, WAY_X, None]
-            feature = feature + self.sense(steps.flatten(1))
+        right = agreement(ahead, things, digit) if digit in PROVED else None
+        if right is not None:
+            feature = feature + self.right[PROVED.index(digit)](right)
         feature = F.silu(self.between[place](F.silu(feature)))
-        trusted = (self.trust[place](feature)[..., None] * foretold).sum(1)
+        trust, bend = self.trust[place](feature), self.bent[bent](feature) if come else None
+        if right is not None:
+            relied = (self.relied[PROVED.index(digit)](feature) * right).split((2 * GUESSES, len(HALVES)), dim=1)
+            trust, bend = trust + relied[0], None if bend is None else bend + relied[1]
+        trusted = (trust[..., None] * foretold).sum(1)
         if guess is not None:
             belief = self.believed[MOVING.index(digit)](feature)
             trusted = trusted + F.pad(belief.repeat(1, 2), (0, 1)) * guess
-        if come:
+        if bend is not None:
             known = self._answers(place)[come[bent]] * told[:, :1, 0, place, None]
-            trusted = trusted + (self.bent[bent](feature)[..., None] * known).sum(1)
+            trusted = trusted + (bend[..., None] * known).sum(1)
         logits = F.linear(self.out[place](feature) + straight + trusted, self._answers(place))
         number = digit + NUMBERS
         if number < 0:
@@ -305,9 +311,10 @@ class ThingsOut(nn.Module):
         near: Int[Tensor, "things sides reach digits"],
         others: Others,
         things: Int[Tensor, "things digits"],
+        looks: bool = False,
     ) -> Float[Tensor, " things"]:
         """Nats of each thing: if it is there of all its digits, else of that it is not. near: of the same things in the
-        layers around (`beside`)."""
+        layers around (`beside`). looks: of no other digits than those of its looks."""
         there, ahead = things[:, 0] > 0, going_on(near, self.radices)
         nats = F.cross_entropy(self.logits(words, ahead, others, things, 0).float(), things[:, 0], reduction="none")
         ahead, others = at(ahead, there), at(others, there)
@@ -317,7 +324,7 @@ class ThingsOut(nn.Module):
                 things[there, place],
                 reduction="none",
             )
-            for place in range(1, len(self.radices))
+            for place in range(1, len(self.radices) - (NUMBERS if looks else 0))
         ]
         return nats.index_add(0, there.nonzero()[:, 0], torch.stack(of_digits).sum(0))
 
@@ -335,6 +342,7 @@ class ThingsOut(nn.Module):
         return words.new_zeros(len(words)).index_add(0, both, errors)
 
 
+PROVED: Final = (Y, WAY_X, WAY_Y)
 MOVING: Final = (X, Y, WAY_X, WAY_Y)
 MOVING_WIDTH: Final = 160
 

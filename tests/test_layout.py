@@ -1,6 +1,7 @@
 """Layouts: what is where, told, painted and written."""
 
 from dataclasses import replace
+from math import pi
 
 import numpy as np
 import pytest
@@ -45,6 +46,7 @@ from kinetoken.layout import (
     Others,
     X,
     Y,
+    agreement,
     at,
     beside,
     centres,
@@ -233,6 +235,55 @@ def test_who_goes_round_was_half_way_where_one_of_the_halves_says() -> None:
         away = (found - told[1:, None, WAY_X : WAY_Y + 1]).abs().amax((0, 2))
         assert min(away[HALVES.index(way)] for way in ways_) <= 2  # places are whole eighths of a cell
         assert away[HALVES.index(0)] > 2
+
+
+def test_a_guess_has_the_credit_of_what_it_was_right_about() -> None:
+    ball = Actor(shape=Shape.BALL, colour=Colour.RED, motion=Motion.ORBITS, phase=1.0)
+    told = torch.from_numpy(layout(Scene(actors=(ball,)), CELL))[None, :, 1:2]
+    ahead, things = going_on(beside(told).flatten(0, 2), digits(LOOKS)), told.flatten(0, 2)
+    of_y, of_way_x, of_way_y = (agreement(ahead, things, digit) for digit in (Y, WAY_X, WAY_Y))
+    curving, standing, to_the_right = GUESSES - 1, 0, 2 * GUESSES + HALVES.index(2)
+    assert (of_way_y[3:, curving] > 0.3).all() and (of_way_y[1:, standing] < 0.1).all()
+    assert (of_way_y <= of_way_x).logical_or(torch.arange(of_y.shape[1]) >= 2 * GUESSES).all()
+    assert not of_y[0, :GUESSES].any() and not of_way_x[:, 2 * GUESSES :].any()  # nothing comes before; not yet asked
+    assert of_way_y[1:, 2 * GUESSES :].amax(1).min() > 0.3 and not of_way_y[0, to_the_right]
+
+
+def test_what_may_go_round_either_way_goes_round_one_of_them() -> None:
+    """Half-way of a first step, x by x and then y by y: the two must be of the same arc, at places never seen."""
+    torch.manual_seed(0)
+
+    def orbits(count: int) -> torch.Tensor:
+        phases, turns = (2 * pi * torch.rand(count)).tolist(), torch.randint(2, (count,)).tolist()
+        balls = [
+            Actor(shape=Shape.BALL, colour=Colour.RED, motion=Motion.ORBITS, phase=phase, clockwise=bool(turn))
+            for phase, turn in zip(phases, turns, strict=True)
+        ]
+        return torch.cat([torch.from_numpy(layout(Scene(actors=(ball,)), CELL))[None, :2, 1:2] for ball in balls])
+
+    out = ThingsOut(LOOKS, THINGS, 16)
+    optimizer = torch.optim.AdamW(out.parameters(), lr=3e-3)
+
+    def asked(told: torch.Tensor, things: torch.Tensor, digit: int) -> torch.Tensor:
+        hidden = told.clone()
+        hidden[:, 1:] = HIDDEN
+        ahead, others = going_on(beside(hidden)[:, 1, 0], digits(LOOKS)), at(together(hidden), (slice(None), 1, 0))
+        return out.logits(torch.zeros(len(told), 16), ahead, others, things, digit + told.shape[-1])
+
+    for _ in range(150):
+        told = orbits(64)
+        things = told[:, 1, 0]
+        loss = sum(F.cross_entropy(asked(told, things, digit), things[:, digit]) for digit in (WAY_X, WAY_Y))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    told = orbits(64)
+    things = told[:, 1, 0].clone()
+    for digit in (WAY_X, WAY_Y):
+        things[:, digit] = asked(told, things, digit).softmax(-1).multinomial(1)[:, 0]
+    arcs = halfway(told[:, 0, 0], things)[:, [HALVES.index(2), HALVES.index(-2)]]
+    away = (arcs - things[:, None, WAY_X : WAY_Y + 1]).abs().amax(-1).amin(-1)
+    assert away.float().quantile(0.9) <= 3
 
 
 def test_how_something_bounces_is_learned_from_where_it_was() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kinetoken.data.toybox import sample_scene
 from kinetoken.data.toybox_layout import LOOKS, THINGS, layout
 from kinetoken.grid import CellSize, GridShape
-from kinetoken.layout import HIDDEN, MARGIN, SIZE, WAY, X, beside, digits, order_of_telling
+from kinetoken.layout import HIDDEN, MARGIN, SIZE, WAY, Others, X, beside, digits, order_of_telling
 from kinetoken.processes.masking import CanvasBatch, to_be_read
 from kinetoken.processes.planning import _as_named, with_layout
 from kinetoken.reading import BESIDE, STEP, Reader, _lesson
@@ -159,8 +159,10 @@ def test_things_that_are_seen_stand_in_the_order_in_which_words_name_them(monkey
     seen[1:3, 1] = torch.tensor((1, 2))
     slots = iter(slot for slot in range(1, THINGS) for _ in range(2))
 
-    def nats(*given: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([float((next(slots), int(given[-1][0, 1])) not in ((1, 2), (2, 1)))])
+    def nats(
+        words: torch.Tensor, near: torch.Tensor, others: Others, things: torch.Tensor, looks: bool
+    ) -> torch.Tensor:
+        return torch.tensor([float((next(slots), int(things[0, 1])) not in ((1, 2), (2, 1)))])
 
     monkeypatch.setattr(network.things_out, "cross_entropy", nats)
     assert _as_named(network, canvas, seen, 0) == [2, 1, 3]

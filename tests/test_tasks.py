@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kinetoken import tasks
 from kinetoken.canvas import Canvas
 from kinetoken.clip import Clip
+from kinetoken.data.toybox import Actor, Colour, Motion, Scene, Shape, render
 from kinetoken.draft import FADE, Draft, Work, eased, step_sizes
 from kinetoken.editing import Card
 from kinetoken.generator import Generator
@@ -143,6 +144,29 @@ def test_a_storyboard_keeps_its_pictures_and_its_length(tiny: Generator) -> None
     last = steps[-1].clip
     assert last.frames.shape == (9, 16, 16, 3) and (last.frames[4:7] == noise(3).frames).all()
     assert (steps[0].clip.frames[:4] == last.frames[:4]).all()
+
+
+def test_a_card_that_speaks_of_something_else_begins_anew(tiny: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then its stretch is what its words alone make; else it goes on with what was there."""
+    cards = [Card(frame=0, prompt="a ball"), Card(frame=5, prompt="a square")]
+
+    def made(speaks_of: bool) -> np.ndarray:
+        monkeypatch.setattr(Generator, "speaks_of", lambda *asked: speaks_of)
+        return tiny.storyboard(cards, frames=10, size=(16, 16), seed=1, steps=1).frames
+
+    alone = tiny.generate("a square", frames=5, size=(16, 16), seed=1, steps=1).frames
+    cut, going_on = made(False), made(True)
+    assert (cut[5:] == alone).all() and (cut[:5] == going_on[:5]).all() and (cut != going_on).any()
+
+
+def test_the_bundled_model_knows_what_words_speak_of() -> None:
+    generator = Generator.from_pretrained("toybox")
+    ball = Actor(shape=Shape.BALL, colour=Colour.RED, motion=Motion.STILL, x=0.1, y=0.4)
+    picture = render(Scene(actors=(ball,)), frames=1)
+    assert generator.speaks_of("a red ball bounces", picture) and generator.speaks_of("the ball falls", picture)
+    assert not generator.speaks_of("a blue square spins", picture)
+    nothing = Clip(frames=np.zeros_like(picture.frames), fps=8.0)
+    assert generator.speaks_of("a blue square spins", nothing)
 
 
 def test_imagine_says_what_it_shows(tiny: Generator) -> None:

@@ -114,7 +114,7 @@ def _plans(tokenizer: VideoTokenizer, folder: Path, recipe: NetworkRecipe) -> li
     if not recipe.plans:
         return []
     first, shape = sum(share.clips for share in recipe.data), recipe.data[0].shape
-    shard = folder / f"plans-{shape.frames}x{shape.height}x{shape.width}-from-{first}-{recipe.plans}"
+    shard = folder / f"layouts-{shape.frames}x{shape.height}x{shape.width}-from-{first}-{recipe.plans}"
     _once(shard, lambda: plan_toybox(shard, tokenizer.config.cell, shape=shape, scenes=recipe.plans, first_seed=first))
     return [TokenShard(shard)]
 

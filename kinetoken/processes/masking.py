@@ -32,7 +32,7 @@ GOING_ON = 0.25
 """How many canvases with a grid have some layers that are known, and all that is in them told, and others of which
 nothing is painted yet: there a layout is to be gone on with, as when a picture is brought to life."""
 
-WHOLE, OF_PARTS = 0.5, 0.25
+WHOLE, OF_PARTS = 0.5, 0.5
 """How many grids that are there to learn to read are known as a whole, and of how many a tube, or all but a tube, is
 all that is known."""
 

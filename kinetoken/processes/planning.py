@@ -41,8 +41,7 @@ def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, te
     if not network.config.slots:
         return canvas
     if not canvas.layout.shape[2]:
-        layout = network.config.untold(1, canvas.grid.shape[1]).to(canvas.grid.device)
-        canvas = replace(canvas, layout=layout, layout_known=torch.zeros_like(layout[..., 0], dtype=torch.bool))
+        canvas = _nothing_told(network, canvas)
     canvas = with_read(network, canvas)
     told = canvas.layout_known.any(2)[0].cpu().numpy()
     head = network.things_out
@@ -81,23 +80,54 @@ def with_read(network: Transformer, canvas: Canvas) -> Canvas:
     return canvas.with_things(known[None], things[known])
 
 
+@torch.inference_mode()
+def spoken_of(network: Transformer, canvas: Canvas) -> float | None:
+    """By how many nats the words of a canvas make that likelier which is to be seen in its one layer of cells (their
+    pointwise mutual information): more than 0 if they may go on with it, far less if they speak of something else.
+    None if nothing is seen, or nobody has learned to read it."""
+    if not network.config.slots:
+        return None
+    canvas = _nothing_told(network, canvas)
+    (seen,) = network.reader.read(network.codes(canvas.masked[1])[0])
+    if not (seen[1:, 0] > 0).any():
+        return None
+    return _naming(network, canvas.untold(), seen, 0, looks=True)[1] - _naming(network, canvas, seen, 0, looks=True)[1]
+
+
+def _nothing_told(network: Transformer, canvas: Canvas) -> Canvas:
+    layout = network.config.untold(len(canvas.grid), canvas.grid.shape[1]).to(canvas.grid.device)
+    return replace(canvas, layout=layout, layout_known=torch.zeros_like(layout[..., 0], dtype=torch.bool))
+
+
 def _as_named(network: Transformer, canvas: Canvas, seen: Int[Tensor, "things digits"], time: int) -> list[int]:
     """Which of the things seen in a layer is the first, the second, …, by how likely each is to be what words name
     there. Those that are not seen fill what is left."""
+    there = [slot for slot in range(1, len(seen)) if seen[slot, 0] > 0]
+    best, _ = _naming(network, canvas, seen, time)
+    absent = [slot for slot in range(1, len(seen)) if slot not in there]
+    placed = dict(zip(best, there, strict=True))
+    return [placed[slot] if slot in placed else absent.pop() for slot in range(1, len(seen))]
+
+
+def _naming(
+    network: Transformer, canvas: Canvas, seen: Int[Tensor, "things digits"], time: int, *, looks: bool = False
+) -> tuple[tuple[int, ...], float]:
+    """(the slot of each thing that is there, so that all of them are likeliest to be what words name in a layer; the
+    nats of that, or of their looks)."""
     text, grid, layout = canvas.masked
     things = network(text, grid[:, :, :0, :0], layout, loop=canvas.loop).things[0, time]
     near, others = beside(layout, canvas.loop)[0, time], at(together(layout, canvas.loop), (0, time))
     slots, there = range(1, len(seen)), [slot for slot in range(1, len(seen)) if seen[slot, 0] > 0]
     head = network.things_out
     nats = {
-        (slot, thing): float(head.cross_entropy(things[s], near[s], at(others, s), seen[thing, None])[0])
+        (slot, thing): float(head.cross_entropy(things[s], near[s], at(others, s), seen[thing, None], looks)[0])
         for slot in slots
         for thing in there
         for s in (slice(slot, slot + 1),)
     }
-    best = min(permutations(slots, len(there)), key=lambda way: sum(nats[of] for of in zip(way, there, strict=True)))
-    placed, absent = dict(zip(best, there, strict=True)), [slot for slot in slots if slot not in there]
-    return [placed[slot] if slot in placed else absent.pop() for slot in slots]
+    ways = {way: sum(nats[of] for of in zip(way, there, strict=True)) for way in permutations(slots, len(there))}
+    best = min(ways, key=lambda way: ways[way])
+    return best, ways[best]
 
 
 def _written(

@@ -167,16 +167,16 @@ def painting() -> NetworkRecipe:
 
 
 def planning() -> NetworkRecipe:
-    """After `painting`: how layouts are written."""
-    turns = (1, 2, 0, 0, 0, 0)
+    """After `painting`: how layouts are written, by their head alone, mostly from scenes that nobody has rendered."""
+    turns = (1, 1, 0, 0, 0, 0)
     return replace(
         small(),
-        parts=("things_out", "gist"),
+        parts=("things_out",),
         data=tuple(replace(share, turns=count) for share, count in zip(TOYBOX, turns, strict=True)),
         excerpts=(Excerpt(layers=1, turns=1),),  # or nothing is to be seen on single frames
-        plan_turns=5,
+        plan_turns=15,
         captioning=0.0,
-        training=replace(small().training, total_steps=1000, learning_rate=3e-3, adam_learning_rate=1.5e-3),
+        training=replace(small().training, total_steps=2000, learning_rate=3e-3, adam_learning_rate=1.5e-3),
     )
 
 

@@ -32,6 +32,10 @@ def doubled(tokenizer: VideoTokenizer) -> VideoTokenizer:
         whole, frame = f"decoder.stack.leave.{name}", f"decoder.frames.leave.{name}"
         weights[whole] = torch.cat((weights[whole][:features], _grown(weights[whole][features:], cell, cell.frames)))
         weights[frame] = _grown(weights[frame], cell, 1)
+        if decoder.between is not None:
+            carried = f"decoder.between.leave.{name}"
+            ways, shares = _spread(weights[carried], cell).tensor_split((2 * 2 * 4 * cell.height * cell.width,))
+            weights[carried] = torch.cat((2 * ways, shares))  # all is twice as far
     larger = replace(cell, height=2 * cell.height, width=2 * cell.width)
     result = VideoTokenizer(replace(tokenizer.config, cell=larger))
     result.load_state_dict(weights)
@@ -42,3 +46,9 @@ def _grown(rows: Float[Tensor, "values ..."], cell: CellSize, pictures: int) -> 
     """Rows that stand for the pixels of so many pictures of a cell, each four times."""
     pixels = rearrange(rows, "(n h w c) ... -> n h w c ...", n=pictures, h=cell.height, w=cell.width, c=3)
     return repeat(pixels, "n h w c ... -> (n h a w b c) ...", a=2, b=2)
+
+
+def _spread(rows: Float[Tensor, "values ..."], cell: CellSize) -> Float[Tensor, "more_values ..."]:
+    """Rows that stand for numbers of a cell's pixels, each four times."""
+    pixels = rearrange(rows, "(n h w) ... -> n h w ...", h=cell.height, w=cell.width)
+    return repeat(pixels, "n h w ... -> (n h a w b) ...", a=2, b=2)

@@ -14,6 +14,8 @@ from kinetoken.grid import CellSize, GridShape
 from kinetoken.norm import RMSNorm
 
 FRAME_CHANNELS = 48
+DRAWN = 2.0  # the logit of what is drawn against what is carried, to begin with
+FAR = 4.0  # pixels: the unit in which it is said how far something is carried
 BLOCK_WIDTH = 4  # channels of the encoder for each one of the decoder: no place of it sees another
 COARSE_WIDTH = 3  # channels at half resolution for each one at the grid's: nine times the work on a quarter of places
 
@@ -85,18 +87,74 @@ class Frames(nn.Module):
 
     def __init__(self, frames: int, values_in: int, channels: int, blocks: int, values_out: int) -> None:
         super().__init__()
-        self.frames = frames
         self.enter = nn.Linear(values_in // frames, channels)
         self.blocks = nn.Sequential(*(SpaceTimeBlock(channels) for _ in range(blocks)))
         self.norm = RMSNorm(channels)
         self.leave = nn.Linear(channels, values_out // frames)
 
     def forward(
-        self, x: Float[Tensor, "batch time rows columns values_in"]
-    ) -> Float[Tensor, "batch time rows columns values_out"]:
-        frames = rearrange(x, "b t r k (f v) -> b (t f) r k v", f=self.frames)
-        frames = self.leave(self.norm(self.blocks(self.enter(frames))))
-        return rearrange(frames, "b (t f) r k v -> b t r k (f v)", f=self.frames)
+        self, frames: Float[Tensor, "batch frames rows columns values_in"]
+    ) -> tuple[Float[Tensor, "batch frames rows columns channels"], Float[Tensor, "batch frames rows columns values"]]:
+        """(features, values) of each frame."""
+        features = self.norm(self.blocks(self.enter(frames)))
+        return features, self.leave(features)
+
+
+class Between(nn.Module):
+    """Frames between the ends of two layers: of what was drawn for them and of the pictures at both ends, each pixel
+    of these fetched from where it has been or will be, a mixture (as frames are interpolated: Super SloMo, Jiang et al.
+    2018). What moves keeps its outline, which convolutions that know where it was and where it is smear over the way.
+    It sets out from DRAWN and no motion.
+    """
+
+    def __init__(self, cell: CellSize, channels: int) -> None:
+        super().__init__()
+        self.cell = cell
+        self.leave = nn.Linear(channels, (2 * 2 + 3) * cell.height * cell.width)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+        self.leave.bias.data[-3 * cell.height * cell.width : -2 * cell.height * cell.width] = DRAWN
+
+    def forward(
+        self,
+        blocks: Float[Tensor, "batch time rows columns values"],
+        features: Float[Tensor, "batch frames rows columns channels"],
+    ) -> Float[Tensor, "batch time rows columns values"]:
+        cell = self.cell
+        drawn = rearrange(
+            blocks, "b t r k (f h w c) -> b t f c (r h) (k w)", f=cell.frames, h=cell.height, w=cell.width
+        )
+        between, ends = drawn[:, :, :-1], drawn[:, :, -1:]
+        if not between.shape[2]:
+            return blocks
+        moving = rearrange(features, "b (t f) r k v -> b t f r k v", f=cell.frames)[:, :, :-1]
+        said = rearrange(self.leave(moving), "b t f r k (v h w) -> b t f v (r h) (k w)", h=cell.height, w=cell.width)
+        from_before, from_end, shares = said.split((2, 2, 3), dim=3)
+        before = torch.cat((ends[:, :1], ends[:, :-1]), dim=1)
+        pictures = torch.stack((between, _fetched(before, from_before), _fetched(ends, from_end)), dim=3)
+        mixed = (pictures * shares.softmax(3)[:, :, :, :, None]).sum(3)
+        return rearrange(
+            torch.cat((mixed, ends), dim=2),
+            "b t f c (r h) (k w) -> b t r k (f h w c)",
+            h=cell.height,
+            w=cell.width,
+        )
+
+
+def _fetched(
+    pictures: Float[Tensor, "batch time 1 channels height width"],
+    way: Float[Tensor, "batch time frames 2 height width"],
+) -> Float[Tensor, "batch time frames channels height width"]:
+    """Every pixel of every frame from so many of FAR (right, down) away in its layer's picture, bilinearly; beyond the
+    edge the picture goes on as it ends."""
+    batch, time, frames, _, height, width = way.shape
+    size = way.new_tensor((width, height))
+    down, right = torch.meshgrid(*(torch.arange(side, device=way.device) for side in (height, width)), indexing="ij")
+    here = torch.stack((right, down), dim=-1) + 0.5
+    places = (here + FAR * rearrange(way, "b t f v h w -> (b t f) h w v")) * (2 / size) - 1
+    source = pictures.expand(-1, -1, frames, -1, -1, -1).flatten(0, 2)
+    fetched = F.grid_sample(source, places, padding_mode="border", align_corners=False)
+    return fetched.unflatten(0, (batch, time, frames))
 
 
 class Stack(nn.Module):
@@ -178,30 +236,40 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Vectors to blocks of pixels: a linear map of what a `Stack` makes of them, corrected by `Frames`."""
+    """Vectors to blocks of pixels: a linear map of what a `Stack` makes of them, corrected by `Frames`, and what moves
+    carried along (`Between`)."""
 
-    def __init__(self, cell: CellSize, channels: int, blocks: int, width: int) -> None:
+    def __init__(self, cell: CellSize, channels: int, blocks: int, width: int, *, carries: bool) -> None:
         super().__init__()
+        self.cell = cell
         self.stack = Stack(width, channels, blocks, 3 * cell.pixels + FRAME_CHANNELS * cell.frames)
         self.frames = Frames(cell.frames, FRAME_CHANNELS * cell.frames, FRAME_CHANNELS, 2, 3 * cell.pixels)
+        self.between = Between(cell, FRAME_CHANNELS) if carries else None
         nn.init.zeros_(self.frames.leave.weight)
         nn.init.zeros_(self.frames.leave.bias)
 
     def forward(
-        self, vectors: Float[Tensor, "batch time rows columns width"]
+        self,
+        vectors: Float[Tensor, "batch time rows columns width"],
+        rough: Float[Tensor, "batch time rows columns values"] | None = None,
     ) -> Float[Tensor, "batch time rows columns values"]:
-        split = self.frames.enter.in_features * self.frames.frames
-        frames, blocks = self.stack(vectors).tensor_split((split,), dim=-1)
-        return blocks + self.frames(frames)
+        """rough: what is to be corrected; nothing if None."""
+        count = self.cell.frames
+        frames, blocks = self.stack(vectors).tensor_split((self.frames.enter.in_features * count,), dim=-1)
+        features, values = self.frames(rearrange(frames, "b t r k (f v) -> b (t f) r k v", f=count))
+        blocks = blocks + rearrange(values, "b (t f) r k v -> b t r k (f v)", f=count)
+        blocks = blocks if rough is None else blocks + rough
+        return blocks if self.between is None else self.between(blocks, features)
 
     def flops(self, cells: int) -> float:
-        return self.stack.flops(cells) + 2.0 * cells * self.frames.frames * _weights(self.frames)
+        framewise = (self.frames,) if self.between is None else (self.frames, self.between)
+        return self.stack.flops(cells) + 2.0 * cells * self.cell.frames * _weights(*framewise)
 
 
 def reach(blocks: int) -> int:
-    """How many layers of cells a decoder looks back in time: one for each block of its stack, and one for its
-    frames."""
-    return blocks + 3
+    """How many layers of cells a decoder looks back in time: one for each block of its stack, one for its frames, and
+    one for the picture from which things are carried."""
+    return blocks + 4
 
 
 def _weights(*modules: nn.Module) -> int:

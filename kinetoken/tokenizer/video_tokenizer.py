@@ -21,13 +21,15 @@ from kinetoken.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig
 class TokenizerConfig:
     """channels: the decoder's width at the grid's resolution. encoder_blocks: layers within a block of pixels.
     decoder_blocks: the wide ones, at half the grid's resolution. A mosaic has no encoder, and is decoded to itself,
-    enlarged, and what the decoder adds to that."""
+    enlarged, and what the decoder adds to that. carries: whether the decoder carries what moves from the pictures at
+    the ends of layers to the frames between them (`Between`)."""
 
     cell: CellSize = field(default_factory=CellSize)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
     channels: int = 64
     encoder_blocks: int = 3
     decoder_blocks: int = 3
+    carries: bool = True
 
     def __post_init__(self) -> None:
         if min(self.channels, self.encoder_blocks, self.decoder_blocks) < 1:
@@ -52,7 +54,9 @@ class VideoTokenizer(nn.Module):
         else:
             self.encoder = Encoder(config.cell, config.channels, config.encoder_blocks, config.quantizer.width)
             self.quantizer = Quantizer(config.quantizer)
-        self.decoder = Decoder(config.cell, config.channels, config.decoder_blocks, config.quantizer.width)
+        self.decoder = Decoder(
+            config.cell, config.channels, config.decoder_blocks, config.quantizer.width, carries=config.carries
+        )
         if isinstance(self.quantizer, Mosaic):  # the decoder sets out from adding nothing
             nn.init.zeros_(self.decoder.stack.leave.weight)
             nn.init.zeros_(self.decoder.stack.leave.bias)
@@ -67,10 +71,8 @@ class VideoTokenizer(nn.Module):
 
     def reconstruct(self, quantized: Float[Tensor, "batch time rows columns width"]) -> Float[Tensor, "b t h w 3"]:
         """Pixels of the whole grid, unclamped and uncropped."""
-        blocks = self.decoder(quantized)
-        if isinstance(self.quantizer, Mosaic):
-            blocks = blocks + self.quantizer.enlarged(quantized)
-        return frames_from_blocks(blocks, self.config.cell)
+        rough = self.quantizer.enlarged(quantized) if isinstance(self.quantizer, Mosaic) else None
+        return frames_from_blocks(self.decoder(quantized, rough), self.config.cell)
 
     @torch.inference_mode()
     def encode(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kinetoken.clip import Clip
 from kinetoken.generator import Generator
 from kinetoken.grid import CellSize, GridShape
-from kinetoken.tokenizer.layers import blocks_from_frames, frames_from_blocks
+from kinetoken.tokenizer.layers import FAR, Between, blocks_from_frames, frames_from_blocks
 from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, collapse_warning, psnr, variation
 from kinetoken.tokenizer.quantizer import FiniteScalars, Quantizer, QuantizerConfig
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
@@ -89,6 +89,21 @@ def test_codes_look_up_to_what_the_decoder_was_trained_on(config: QuantizerConfi
     assert found.codes.dtype == torch.int64 and found.codes.shape == (2, 5, 4, 4)
     assert found.codes.min() >= 0 and found.codes.max() < config.codes
     torch.testing.assert_close(quantizer.lookup(found.codes), found.vectors, atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_carried_comes_from_both_ends() -> None:
+    """Of a spot that moves by four pixels in a layer's time, told so: sharp, and half-way where it was half-way."""
+    cell = CellSize()
+    between = Between(cell, 8)
+    ways, shares = between.leave.bias.data.tensor_split((2 * 2 * 16,))
+    shares.fill_(0.0)[:16] = -100.0  # nothing is drawn
+    ways.view(2, 2, 16)[:, 0] = torch.tensor((-2.0, 2.0))[:, None] / FAR  # from the left of where it was, and back
+    frames = torch.zeros(1, 5, 16, 16, 3)
+    frames[:, 0, 8, 4], frames[:, 4, 8, 8] = 1.0, 1.0
+    blocks = blocks_from_frames(frames, cell)
+    shown = frames_from_blocks(between(blocks, torch.zeros(1, 8, 4, 4, 8)), cell)
+    assert shown[0, 2, 8, 6].tolist() == [1.0, 1.0, 1.0] and shown[0, 2].sum() == 3.0
+    assert (shown[:, [0, 4]] == frames[:, [0, 4]]).all()
 
 
 @pytest.mark.parametrize("config", QUANTIZERS, ids=lambda config: config.kind)
