@@ -237,8 +237,7 @@ class ThingsOut(nn.Module):
         what they would be, by the layers around (`going_on`). others: what is told of their own layers (`together`)."""
         digit = place - len(self.radices)
         guess = self._guess(words, ahead.near, digit) if digit in MOVING else None
-        bent = digit - WAY_X  # 0 and 1: the digits of the way
-        come = halfway(ahead.guesses[:, 0], things).unbind(-1) if bent in (0, 1) else ()
+        right = agreement(ahead, things, digit) if digit in PROVED else None
         guesses, told = (part.unflatten(1, (2, -1)) for part in ahead[:2])
         foretold = (self._answers(place)[guesses[..., place]] * told[..., place, None]).flatten(1, 2)
         weight, bias = (part.unflatten(0, (-1, DIGIT_WIDTH))[place] for part in (self.enter.weight, self.enter.bias))
@@ -252,21 +251,17 @@ class ThingsOut(nn.Module):
                 feature = feature + self.stepped[number](steps.flatten(1))
         if guess is not None:
             feature = feature + self.learned[MOVING.index(digit)](guess)
-        right = agreement(ahead, things, digit) if digit in PROVED else None
         if right is not None:
             feature = feature + self.right[PROVED.index(digit)](right)
         feature = F.silu(self.between[place](F.silu(feature)))
-        trust, bend = self.trust[place](feature), self.bent[bent](feature) if come else None
-        if right is not None:
-            relied = (self.relied[PROVED.index(digit)](feature) * right).split((2 * GUESSES, len(HALVES)), dim=1)
-            trust, bend = trust + relied[0], None if bend is None else bend + relied[1]
-        trusted = (trust[..., None] * foretold).sum(1)
+        if digit in (WAY_X, WAY_Y):
+            come = halfway(ahead.guesses[:, 0], things)[..., digit - WAY_X]
+            ways = self._answers(place)[come] * told[:, :1, 0, place, None]
+            foretold = torch.cat((foretold, ways), dim=1)
+        trusted = self._trusted(feature, foretold, right, digit)
         if guess is not None:
             belief = self.believed[MOVING.index(digit)](feature)
             trusted = trusted + F.pad(belief.repeat(1, 2), (0, 1)) * guess
-        if bend is not None:
-            known = self._answers(place)[come[bent]] * told[:, :1, 0, place, None]
-            trusted = trusted + (bend[..., None] * known).sum(1)
         logits = F.linear(self.out[place](feature) + straight + trusted, self._answers(place))
         number = digit + NUMBERS
         if number < 0:
@@ -281,6 +276,22 @@ class ThingsOut(nn.Module):
         sizes = self._answers(SIZE + len(self.radices))[near[..., SIZE]]
         steps = self.apart[number](feature, sizes, others.now, across)
         return logits + self._by_step(steps, near[..., place], others.things[..., 0] > 0, place)
+
+    def _trusted(
+        self,
+        feature: Float[Tensor, "things width"],
+        foretold: Float[Tensor, "things guesses features"],
+        right: Float[Tensor, "things all_guesses"] | None,
+        digit: int,
+    ) -> Float[Tensor, "things features"]:
+        """What is foretold of a digit, by how far each guess is trusted; the further, the more it has been right."""
+        trust = self.trust[digit + len(self.radices)](feature)
+        if digit in (WAY_X, WAY_Y):
+            trust = torch.cat((trust, self.bent[digit - WAY_X](feature)), dim=1)
+        if right is not None:
+            relied = self.relied[PROVED.index(digit)](feature) * right
+            trust = trust + relied[:, : trust.shape[1]]  # of y no way is foretold
+        return (trust[..., None] * foretold).sum(1)
 
     def _guess(
         self, words: Float[Tensor, "things width"], near: Int[Tensor, "things sides 2 digits"], digit: int
