@@ -4,6 +4,8 @@ Pixels are gathered into blocks of one cell each before the first weight is appl
 grid's resolution or at half of it: a few large matrix products, which is what processors are fastest at.
 """
 
+from math import ceil
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -239,11 +241,13 @@ class Decoder(nn.Module):
     """Vectors to blocks of pixels: a linear map of what a `Stack` makes of them, corrected by `Frames`, and what moves
     carried along (`Between`)."""
 
-    def __init__(self, cell: CellSize, channels: int, blocks: int, width: int, *, carries: bool) -> None:
+    def __init__(
+        self, cell: CellSize, channels: int, blocks: int, width: int, *, frame_blocks: int, carries: bool
+    ) -> None:
         super().__init__()
         self.cell = cell
         self.stack = Stack(width, channels, blocks, 3 * cell.pixels + FRAME_CHANNELS * cell.frames)
-        self.frames = Frames(cell.frames, FRAME_CHANNELS * cell.frames, FRAME_CHANNELS, 2, 3 * cell.pixels)
+        self.frames = Frames(cell.frames, FRAME_CHANNELS * cell.frames, FRAME_CHANNELS, frame_blocks, 3 * cell.pixels)
         self.between = Between(cell, FRAME_CHANNELS) if carries else None
         nn.init.zeros_(self.frames.leave.weight)
         nn.init.zeros_(self.frames.leave.bias)
@@ -261,15 +265,15 @@ class Decoder(nn.Module):
         blocks = blocks if rough is None else blocks + rough
         return blocks if self.between is None else self.between(blocks, features)
 
+    @property
+    def reach(self) -> int:
+        """How many layers of cells it looks back in time: one for each block of its stack, as many as its frames need,
+        and one for the picture from which things are carried."""
+        return len(self.stack.blocks) + 2 + ceil(len(self.frames.blocks) / self.cell.frames) + 1
+
     def flops(self, cells: int) -> float:
         framewise = (self.frames,) if self.between is None else (self.frames, self.between)
         return self.stack.flops(cells) + 2.0 * cells * self.cell.frames * _weights(*framewise)
-
-
-def reach(blocks: int) -> int:
-    """How many layers of cells a decoder looks back in time: one for each block of its stack, one for its frames, and
-    one for the picture from which things are carried."""
-    return blocks + 4
 
 
 def _weights(*modules: nn.Module) -> int:

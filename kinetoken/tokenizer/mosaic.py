@@ -81,7 +81,7 @@ class Mosaic(nn.Module):
         digit are alike: then a wrong second digit is a wrong shade, and no more."""
         pixels = torch.cat([self._squares(some.chunk(self.cell.frames, -1)[-1]).flatten(0, 3) for some in blocks])
         if self.soft:
-            seen = self._thumbnail(pixels).flatten(0, 1)
+            seen = self._parts(pixels).mean(-2).flatten(0, 1)
             bins, power = _bins(seen), 1.0
         else:
             of_pixels = _bins(pixels)
@@ -112,13 +112,15 @@ class Mosaic(nn.Module):
         """Codes of last frames."""
         palette = self.bytes / 255
         pixels = self._squares(last)
-        thumbnail = self._thumbnail(pixels)
+        parts = self._parts(pixels)
+        thumbnail = parts.mean(-2)
         if self.soft:
             first, second = _soft_colours(thumbnail, palette)
             third = first != second
         else:
             first, second, third = _two_colours(thumbnail, _frequent(pixels, palette), palette)
-        tones = _tones(thumbnail, self._tones_of(palette[first], palette[second]), first != second, third)
+        colours = self._tones_of(palette[first], palette[second])
+        tones = _tones(thumbnail, None if self.soft else parts, colours, first != second, third)
         cells = rearrange(tones, "b t r k (y v x u) -> b t (r y) (k x) (v u)", y=SIDE, v=2, x=SIDE)
         digits = torch.stack((first // BASE, first % BASE, second // BASE, second % BASE), dim=-1)
         digit = rearrange(digits, "b t r k (y x) -> b t (r y) (k x)", y=SIDE)
@@ -158,10 +160,11 @@ class Mosaic(nn.Module):
             x=self.cell.width // 2,
         )
 
-    def _thumbnail(self, squares: Float[Tensor, "*squares pixels 3"]) -> Float[Tensor, "*squares small 3"]:
+    def _parts(self, squares: Float[Tensor, "*squares pixels 3"]) -> Float[Tensor, "*squares small parts 3"]:
+        """The pixels of each pixel of the thumbnail."""
         return rearrange(
             squares, "... (y v x u) c -> ... (y x) (v u) c", y=2 * SIDE, x=2 * SIDE, v=self.cell.height // 2
-        ).mean(-2)
+        )
 
     def _squares(
         self, last: Float[Tensor, "batch time rows columns values"]
@@ -260,14 +263,25 @@ def _three(first: Float[Tensor, "*places 3"], second: Float[Tensor, "*places 3"]
 
 def _tones(
     thumbnail: Float[Tensor, "*squares pixels 3"],
+    parts: Float[Tensor, "*squares pixels parts 3"] | None,
     tones: Float[Tensor, "*squares tones 3"],
     two: Bool[Tensor, "*squares"],
     third: Bool[Tensor, "*squares"],
 ) -> Int[Tensor, "*squares pixels"]:
-    """Which tone each pixel is nearest to, of those that its square has: two colours, a third tone."""
-    errors = (thumbnail[..., None, :] - tones[..., None, :, :]).square().sum(-1)
-    lacking = torch.stack((torch.zeros_like(two), ~two, ~third), dim=-1)
-    return errors.masked_fill(lacking[..., None, :], torch.inf).argmin(-1)
+    """Which tone each pixel is nearest to, of those that its square has: two colours, a third tone. If parts are given,
+    the third is the second in the shade, and a pixel is the first or the second as most of its parts are: fine stripes
+    of white and grey are on the whole beige, and would be lost on it."""
+    lacking = torch.stack((torch.zeros_like(two), ~two, ~third), dim=-1)[..., None, :]
+
+    def errors(pixels: Float[Tensor, "*squares some 3"]) -> Float[Tensor, "*squares some tones"]:
+        return (pixels[..., None, :] - tones[..., None, :, :]).square().sum(-1).masked_fill(lacking, torch.inf)
+
+    of_all = errors(thumbnail)
+    if parts is not None:
+        covered = (errors(parts.flatten(-3, -2)).argmin(-1) > 0).unflatten(-1, parts.shape[-3:-1]).float().mean(-1)
+        first = torch.arange(TONES, device=tones.device) == 0
+        of_all = of_all.masked_fill(torch.where(first, covered[..., None] > 0.5, covered[..., None] < 0.5), torch.inf)
+    return of_all.argmin(-1)
 
 
 def _branches(colours: Float[Tensor, "colours 3"]) -> Int[Tensor, " colours"]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kinetoken.clip import Clip
 from kinetoken.grid import CellSize, GridShape, layers_of_loop, picked, stretched
-from kinetoken.tokenizer.layers import Decoder, Encoder, blocks_from_frames, frames_from_blocks, reach
+from kinetoken.tokenizer.layers import Decoder, Encoder, blocks_from_frames, frames_from_blocks
 from kinetoken.tokenizer.mosaic import Mosaic
 from kinetoken.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig
 
@@ -20,19 +20,20 @@ from kinetoken.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
     """channels: the decoder's width at the grid's resolution. encoder_blocks: layers within a block of pixels.
-    decoder_blocks: the wide ones, at half the grid's resolution. A mosaic has no encoder, and is decoded to itself,
-    enlarged, and what the decoder adds to that. carries: whether the decoder carries what moves from the pictures at
-    the ends of layers to the frames between them (`Between`)."""
+    decoder_blocks: the wide ones, at half the grid's resolution. frame_blocks: those at the rate of the frames. A
+    mosaic has no encoder, and is decoded to itself, enlarged, and what the decoder adds to that. carries: whether the
+    decoder carries what moves from the pictures at the ends of layers to the frames between them (`Between`)."""
 
     cell: CellSize = field(default_factory=CellSize)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
     channels: int = 64
     encoder_blocks: int = 3
     decoder_blocks: int = 3
+    frame_blocks: int = 2
     carries: bool = True
 
     def __post_init__(self) -> None:
-        if min(self.channels, self.encoder_blocks, self.decoder_blocks) < 1:
+        if min(self.channels, self.encoder_blocks, self.decoder_blocks, self.frame_blocks) < 1:
             raise ValueError(f"a tokenizer needs at least one channel and one block on each side, found {self}")
 
 
@@ -55,7 +56,12 @@ class VideoTokenizer(nn.Module):
             self.encoder = Encoder(config.cell, config.channels, config.encoder_blocks, config.quantizer.width)
             self.quantizer = Quantizer(config.quantizer)
         self.decoder = Decoder(
-            config.cell, config.channels, config.decoder_blocks, config.quantizer.width, carries=config.carries
+            config.cell,
+            config.channels,
+            config.decoder_blocks,
+            config.quantizer.width,
+            frame_blocks=config.frame_blocks,
+            carries=config.carries,
         )
         if isinstance(self.quantizer, Mosaic):  # the decoder sets out from adding nothing
             nn.init.zeros_(self.decoder.stack.leave.weight)
@@ -109,7 +115,7 @@ class VideoTokenizer(nn.Module):
     def _layers_around(self, layers: int) -> Int[np.ndarray, " more_layers"]:
         """On a circle of time the decoder looks back around it, no further than `reach`: this is the same as going
         around for so many layers, and then once more for the result."""
-        return np.arange(-reach(self.config.decoder_blocks), layers) % layers
+        return np.arange(-self.decoder.reach, layers) % layers
 
     def _frames_around(self, layers: int) -> Int[np.ndarray, " more_frames"]:
         """One frame more than whole layers, for the first stands alone."""
@@ -171,7 +177,7 @@ class VideoTokenizer(nn.Module):
         self, codes: Iterable[Int[Tensor, "_ rows columns"]], *, layers: int = 16
     ) -> Iterator[UInt8[np.ndarray, "_ height width 3"]]:
         """Frames of a grid that arrives in pieces, each piece decoded once it is there."""
-        step, back = self.config.cell.frames, reach(self.config.decoder_blocks)
+        step, back = self.config.cell.frames, self.decoder.reach
         past: Tensor | None = None
         for piece in (part for whole in codes for part in whole.split(layers)):
             known = piece if past is None else torch.cat((past, piece))

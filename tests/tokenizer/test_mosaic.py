@@ -49,6 +49,25 @@ def test_two_colours_and_a_shade_come_back_exactly(tokenizer: VideoTokenizer, da
         assert psnr(rebuilt, picture) > 15
 
 
+@pytest.mark.parametrize("rows", ("sswsswww", "wwswsssw", "wwssswws"))
+@pytest.mark.parametrize("sideways", (False, True))
+def test_a_thing_whose_fine_stripes_are_the_grounds_colour_on_the_whole_is_not_lost_on_it(
+    tokenizer: VideoTokenizer, rows: str, sideways: bool
+) -> None:
+    white, shade = torch.ones(3), torch.full((3,), SHADE * 2 - 1)
+    ground = (white + shade) / 2
+    tokenizer.quantizer.palette[len(COLOURS) : len(COLOURS) + 2] = torch.stack((ground, white))
+    picture = ground.repeat(8, 8, 1)
+    for row, of in enumerate(rows):
+        picture[row, 2:6] = white if of == "w" else shade
+    seen = picture.transpose(0, 1) if sideways else picture
+    rebuilt = tokenizer.decode(tokenizer.encode(seen[None, None]))[0, 0]
+    rebuilt = rebuilt.transpose(0, 1) if sideways else rebuilt
+    differs = (rebuilt - ground).abs().amax(-1) > 0.2
+    assert differs[:, 2:6].all()
+    assert not differs[:, :2].any() and not differs[:, 6:].any()
+
+
 @given(st.data())
 @settings(max_examples=30, deadline=None)
 def test_so_do_two_colours_and_what_is_half_way_in_a_soft_one(data: st.DataObject) -> None:
