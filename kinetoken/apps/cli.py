@@ -25,6 +25,7 @@ COMMANDS = {
     "render": "write clips of toybox, the built-in world, with captions and descriptions",
     "data": "make shards and tokens of your own clips, to train on",
     "train": "train a tokenizer or a network, or go on training one",
+    "combine": "put what runs have learned at the same time into one model",
     "evaluate": "measure a model: adherence, tasks, captions, reconstruction, generation, gravity; or the judge itself",
     "doctor": "check that this machine can generate and learn",
 }
