@@ -175,11 +175,9 @@ class Tokenize:
 
     def _loaded(self) -> "VideoTokenizer":
         from kinetoken.apps.train import load_tokenizer
-        from kinetoken.generator import BUNDLED, Generator, best_device
+        from kinetoken.generator import best_device
 
-        if self.tokenizer in {folder.name for folder in BUNDLED.iterdir()}:
-            return Generator.from_pretrained(self.tokenizer, device=self.device).tokenizer
-        return load_tokenizer(Path(self.tokenizer)).to(best_device(self.device))
+        return load_tokenizer(self.tokenizer).to(best_device(self.device))
 
 
 @dataclass(frozen=True, kw_only=True)

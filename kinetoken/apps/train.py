@@ -30,7 +30,7 @@ from kinetoken.processes.masking import CanvasBatch
 from kinetoken.processes.planning import ReadingObjective
 from kinetoken.recipes.network import NetworkRecipe
 from kinetoken.recipes.tokenizer import TokenizerRecipe
-from kinetoken.tokenizer.doubling import doubled
+from kinetoken.tokenizer.growing import deepened, doubled
 from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, collapse_warning
 from kinetoken.tokenizer.mosaic import Mosaic
 from kinetoken.tokenizer.quantizer import Kind, QuantizerConfig
@@ -51,18 +51,20 @@ def train_tokenizer(
     run: Path,
     *,
     data: Path | None = None,
-    start: Path | None = None,
+    start: Path | str | None = None,
     double: bool = False,
     seconds: float | None = None,
 ) -> TrainingResult:
     """Train, then write the averaged weights to run/model. data: shards of prepared clips, instead of toybox. start: a
-    tokenizer's folder to set out from, instead of random weights; its shape counts, not the recipe's. double: its codes
+    tokenizer to set out from (`load_tokenizer`), instead of random weights; its shape counts, not the recipe's, unless
+    the recipe deepens it. double: its codes
     shall stand for twice the size, and clips are twice as large. Raises: ValueError if the recipe is for parts of a
     tokenizer, and there is none to set out from."""
     _refuse_parts_of_nothing(recipe.parts, start)
     torch.manual_seed(recipe.training.seed)
     begun = None if start is None else load_tokenizer(start).train()
     begun = doubled(begun) if begun is not None and double else begun
+    begun = deepened(begun, recipe.tokenizer) if begun is not None and recipe.deepens else begun
     batches, shown = _tokenizer_batches(recipe, data, (recipe.tokenizer if begun is None else begun.config).cell)
     tokenizer = _fresh_tokenizer(recipe, batches) if begun is None else begun
     _train_only(tokenizer, recipe.parts)
@@ -272,11 +274,15 @@ def save_tokenizer(tokenizer: VideoTokenizer, folder: Path) -> None:
     save_weights(folder, {"format": TOKENIZER_FORMAT, **to_flat(tokenizer.config)}, tokenizer.state_dict())
 
 
-def load_tokenizer(folder: Path) -> VideoTokenizer:
-    """Of a run, of its `model`, or of a whole model. Raises: ValueError if the folder holds no tokenizer."""
+def load_tokenizer(source: Path | str) -> VideoTokenizer:
+    """Of a run, of its `model`, or of a whole model, a bundled one's name will do. Raises: ValueError if there is no
+    tokenizer."""
+    folder = Path(source)
     folder = folder if (folder / "config.json").exists() else folder / "model"
-    if (folder / CODEC_FILE).exists():  # a whole model
+    if (folder / CODEC_FILE).exists():
         return Generator.from_pretrained(folder, device="cpu").tokenizer
+    if not Path(source).exists():
+        return Generator.from_pretrained(source, device="cpu").tokenizer
     flat, tensors = load_weights(folder, TOKENIZER_FORMAT)
     tokenizer = VideoTokenizer(from_flat(TokenizerConfig, {k: v for k, v in flat.items() if k != "format"}))
     tokenizer.load_state_dict(tensors)
@@ -301,9 +307,9 @@ class Command:
     run: Path
     """The folder of the run; made if it is not there."""
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
-    """Set out from these weights instead of random ones: for a tokenizer a run's folder, for a network a model's (a
-    bundled name will do). Their shape counts, not the recipe's. Of a model that speaks other codes than the tokenizer
-    what it knows of words is taken, and its tables of codes begin anew."""
+    """Set out from these weights instead of random ones: a model's folder or a bundled name, for a tokenizer a run's
+    folder, too. Their shape counts, not the recipe's, but that decoding adds what a decoder lacks. Of a model that
+    speaks other codes than the tokenizer what it knows of words is taken, and its tables of codes begin anew."""
     recipe: Literal[
         "debug",
         "decoding",
@@ -329,8 +335,8 @@ class Command:
     """Your own clips instead of toybox: for a tokenizer what kinetoken data prepare wrote, for a network what kinetoken
     data tokenize wrote."""
     tokenizer: Path | None = None
-    """For a network: the run of its tokenizer, or a model's folder, whose tokenizer is taken. With --data it is
-    known."""
+    """For a network: the run of its tokenizer, or a model's folder or bundled name, whose tokenizer is taken. With
+    --data it is known."""
     tokens: Path | None = None
     """For a network: where the tokens of toybox are, or shall be made; RUN/tokens if not given."""
     steps: int | None = None
@@ -358,8 +364,9 @@ class Command:
             raise ValueError(f"a {self.what} has no recipe {self.recipe}")
         recipe = self._changed(getattr(recipes, self.recipe)())
         if self.what == "tokenizer":
-            start = None if self.start is None else Path(self.start)
-            result = train_tokenizer(recipe, self.run, data=self.data, start=start, double=self.double, seconds=seconds)
+            result = train_tokenizer(
+                recipe, self.run, data=self.data, start=self.start, double=self.double, seconds=seconds
+            )
         else:
             result = train_network(
                 recipe,

@@ -26,7 +26,8 @@ SHORT_CLIPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerRecipe:
-    """parts: of the tokenizer that learn, by how their names begin; all if none is named."""
+    """parts: of the tokenizer that learn, by how their names begin; all if none is named. deepens: a decoder to set out
+    from gets the layers of this recipe's that it lacks."""
 
     training: TrainingConfig
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -38,6 +39,7 @@ class TokenizerRecipe:
     variation_weight: float = 0.05
     change_weight: float = 0.0
     parts: tuple[str, ...] = ()
+    deepens: bool = False
 
 
 def debug() -> TokenizerRecipe:
@@ -77,6 +79,7 @@ def decoding() -> TokenizerRecipe:
         small(),
         change_weight=30.0,
         parts=("decoder",),
+        deepens=True,
         training=replace(small().training, total_steps=8000, learning_rate=4e-3, adam_learning_rate=1.3e-3, decay=1.0),
     )
 

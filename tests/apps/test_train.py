@@ -82,6 +82,11 @@ def test_a_decoder_is_trained_and_codes_stay(tmp_path: Path) -> None:
     moved = {name for name in before if not before[name].equal(after[name])}
     assert moved and all(name.startswith("decoder") for name in moved)
 
+    deeper = replace(tokenizers.debug(), parts=("decoder",), deepens=True)
+    deeper = replace(deeper, tokenizer=replace(deeper.tokenizer, decoder_blocks=2))
+    train_tokenizer(deeper, tmp_path / "deeper", start=first)
+    assert load_tokenizer(tmp_path / "deeper").config.decoder_blocks == 2
+
     _train("tokenizer", "--run", str(tmp_path / "double"), "--steps", "1", "--from", str(second), "--double")
     assert load_tokenizer(tmp_path / "double").config.cell.height == 8
 

@@ -1,10 +1,12 @@
-"""The same codes for twice the size."""
+"""The same codes for twice the size, and with a decoder of more layers."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
 from kinetoken.grid import CellSize
-from kinetoken.tokenizer.doubling import doubled
+from kinetoken.tokenizer.growing import deepened, doubled
 from kinetoken.tokenizer.layers import FAR
 from kinetoken.tokenizer.quantizer import Kind, QuantizerConfig
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
@@ -45,6 +47,26 @@ def test_twice_the_size_in_the_same_codes(kind: Kind) -> None:
 def test_of_learned_codes_nobody_knows() -> None:
     with pytest.raises(ValueError, match="only mosaics"):
         doubled(_tokenizer("fsq"))
+
+
+def test_a_deeper_decoder_decodes_to_the_same_until_it_learns() -> None:
+    tokenizer, clip = _tokenizer("mosaic"), torch.rand(1, 9, 32, 48, 3) * 2 - 1
+    config = tokenizer.config
+    deeper = deepened(tokenizer, replace(config, decoder_blocks=5, frame_blocks=4))
+    assert (deeper.config.decoder_blocks, deeper.config.frame_blocks, deeper.training) == (5, 4, False)
+    codes = tokenizer.encode(clip)
+    assert torch.equal(deeper.encode(clip), codes)
+    torch.testing.assert_close(deeper.decode(codes), tokenizer.decode(codes), atol=1e-5, rtol=0)
+    assert deepened(tokenizer, replace(config, decoder_blocks=1, frame_blocks=1, carries=False)).config == config
+
+
+def test_frames_between_are_carried_where_they_were_not() -> None:
+    config = TokenizerConfig(channels=16, cell=CellSize(square=2), quantizer=QuantizerConfig(kind="mosaic"))
+    still = VideoTokenizer(replace(config, carries=False)).eval()
+    carries = deepened(still, config)
+    assert carries.decoder.between is not None
+    codes = torch.randint(config.quantizer.codes, (1, 3, 8, 8))
+    torch.testing.assert_close(carries.decode(codes)[:, ::4], still.decode(codes)[:, ::4], atol=1e-5, rtol=0)
 
 
 def _enlarged(clip: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The same codes for twice the size."""
+"""The same codes for twice the size, and with a decoder of more layers."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kinetoken.grid import CellSize
 from kinetoken.tokenizer.mosaic import SIDE, Mosaic
-from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
+from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 
 def doubled(tokenizer: VideoTokenizer) -> VideoTokenizer:
@@ -39,6 +39,22 @@ def doubled(tokenizer: VideoTokenizer) -> VideoTokenizer:
     larger = replace(cell, height=2 * cell.height, width=2 * cell.width)
     result = VideoTokenizer(replace(tokenizer.config, cell=larger))
     result.load_state_dict(weights)
+    return result.train(tokenizer.training)
+
+
+def deepened(tokenizer: VideoTokenizer, like: TokenizerConfig) -> VideoTokenizer:
+    """With as many blocks in its decoder as there are in `like`, at least, and with `Between` if `like` has it. New
+    blocks add nothing until they have learned, so it decodes to what it did; new frames between are a mixture from the
+    start on."""
+    config = tokenizer.config
+    deeper = replace(
+        config,
+        decoder_blocks=max(config.decoder_blocks, like.decoder_blocks),
+        frame_blocks=max(config.frame_blocks, like.frame_blocks),
+        carries=config.carries or like.carries,
+    )
+    result = VideoTokenizer(deeper)
+    result.load_state_dict(result.state_dict() | tokenizer.state_dict())
     return result.train(tokenizer.training)
 
 
