@@ -62,9 +62,7 @@ def train_tokenizer(
     tokenizer, and there is none to set out from."""
     _refuse_parts_of_nothing(recipe.parts, start)
     torch.manual_seed(recipe.training.seed)
-    begun = None if start is None else load_tokenizer(start).train()
-    begun = doubled(begun) if begun is not None and double else begun
-    begun = deepened(begun, recipe.tokenizer) if begun is not None and recipe.deepens else begun
+    begun = None if start is None else _begun_tokenizer(recipe, start, double)
     batches, shown = _tokenizer_batches(recipe, data, (recipe.tokenizer if begun is None else begun.config).cell)
     tokenizer = _fresh_tokenizer(recipe, batches) if begun is None else begun
     _train_only(tokenizer, recipe.parts)
@@ -72,16 +70,6 @@ def train_tokenizer(
     def flops(batch: ClipBatch) -> float:
         clips, length, height, width, _ = batch.frames.shape
         return 3 * clips * tokenizer.flops(GridShape.of_clip(length, height, width, tokenizer.config.cell))
-
-    def sheet(objective: nn.Module, step: int, folder: Path) -> None:
-        source = shown.batch(0, 0, 1).frames
-        codes = tokenizer.encode(source.to(tokenizer.device).float() / 127.5 - 1)
-        _, frames, height, width, _ = source.shape
-        pairs = []
-        for clip, grid in zip(source, codes, strict=True):
-            rebuilt = tokenizer.decode_clip(grid, fps=8.0, frames=frames, height=height, width=width)
-            pairs += [Clip(frames=clip.numpy(), fps=8.0), rebuilt]
-        save_sheet(pairs, folder / f"step-{step:06d}.png")
 
     result = train(
         ReconstructionObjective(
@@ -95,7 +83,7 @@ def train_tokenizer(
         run,
         clips_per_step=lambda batch: len(batch.frames),
         flops_per_step=flops,
-        on_sample=sheet,
+        on_sample=lambda _, step, folder: _show_reconstructions(tokenizer, shown, folder / f"step-{step:06d}.png"),
         on_line=lambda line: collapse_warning(line, tokenizer.config.quantizer.codes),
         stop_after_seconds=seconds,
     )
@@ -114,6 +102,24 @@ def _train_only(module: nn.Module, parts: tuple[str, ...]) -> None:
     """All of it, if no parts are named."""
     for name, weight in module.named_parameters():
         weight.requires_grad_(not parts or name.startswith(parts))
+
+
+def _show_reconstructions(tokenizer: VideoTokenizer, shown: Batches, path: Path) -> None:
+    """A sheet of clips, each before what was made of it."""
+    source = shown.batch(0, 0, 1).frames
+    codes = tokenizer.encode(source.to(tokenizer.device).float() / 127.5 - 1)
+    _, frames, height, width, _ = source.shape
+    pairs = []
+    for clip, grid in zip(source, codes, strict=True):
+        rebuilt = tokenizer.decode_clip(grid, fps=8.0, frames=frames, height=height, width=width)
+        pairs += [Clip(frames=clip.numpy(), fps=8.0), rebuilt]
+    save_sheet(pairs, path)
+
+
+def _begun_tokenizer(recipe: TokenizerRecipe, start: Path | str, double: bool) -> VideoTokenizer:
+    begun = load_tokenizer(start).train()
+    begun = doubled(begun) if double else begun
+    return deepened(begun, recipe.tokenizer) if recipe.deepens else begun
 
 
 def _fresh_tokenizer(recipe: TokenizerRecipe, batches: Batches) -> VideoTokenizer:
