@@ -73,14 +73,16 @@ def small() -> TokenizerRecipe:
 
 
 def decoding() -> TokenizerRecipe:
-    """After `small`: the decoder alone, for as long as one likes, and how layers of cells follow one another. Codes
-    stay what they are, and so do tokens and networks that were made of them."""
+    """After `small`: the decoder alone, with more layers, for as long as one likes, and how layers of cells follow one
+    another. Codes stay what they are, and so do tokens and networks that were made of them."""
     return replace(
         small(),
-        change_weight=30.0,
+        tokenizer=replace(small().tokenizer, decoder_blocks=5, frame_blocks=4),
+        square_weight=16.0,
+        change_weight=10.0,
         parts=("decoder",),
         deepens=True,
-        training=replace(small().training, total_steps=8000, learning_rate=4e-3, adam_learning_rate=1.3e-3, decay=1.0),
+        training=replace(small().training, total_steps=8000, learning_rate=3e-3, adam_learning_rate=1e-3, decay=1.0),
     )
 
 
