@@ -47,6 +47,8 @@ def combine(model: Generator, learned: Sequence[Path]) -> Generator:
     networks: dict[Path, Transformer] = {}
     for path in learned:
         folder = path if (path / "config.json").exists() else path / "model"
+        if not folder.exists():
+            raise ValueError(f"{path} is no folder of a run that has written its model, nor of a model")
         tokenizers[path] = load_tokenizer(folder)
         if not _same_codes(tokenizers[path], model.tokenizer):
             raise ValueError(

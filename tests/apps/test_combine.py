@@ -8,7 +8,7 @@ import torch
 
 from kinetoken.apps.cli import main
 from kinetoken.apps.train import save_tokenizer
-from kinetoken.generator import Generator
+from kinetoken.generator import BUNDLED, Generator
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 
 
@@ -71,12 +71,10 @@ def test_what_does_not_fit_is_refused(
     save_tokenizer(VideoTokenizer(tiny.tokenizer.config), tmp_path / "stranger")
     for runs, complaint in (
         ([str(tmp_path / "stranger")], "has other codes than the model"),
-        (["toybox"], "has other codes"),
-        ([str(tmp_path / "nothing")], "nothing"),
+        ([str(BUNDLED / "toybox")], "has other codes"),
+        ([str(tmp_path / "nothing")], "nothing is no folder of a run"),
         ([], "name the runs"),
     ):
-        if runs == ["toybox"]:
-            runs = [str(Path(__file__).parents[2] / "kinetoken" / "weights" / "toybox")]
         assert main(["combine", str(tiny_folder), *runs, "-o", str(tmp_path / "combined")]) == 2
         assert complaint in capsys.readouterr().err
     assert not (tmp_path / "combined").exists()
