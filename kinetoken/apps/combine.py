@@ -10,7 +10,7 @@ import tyro
 from torch import Tensor
 from tyro.conf import Positional
 
-from kinetoken.apps.train import load_tokenizer
+from kinetoken.apps.train import load_tokenizer, model_folder
 from kinetoken.generator import CODEC_FILE, Generator
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 from kinetoken.transformer import Transformer
@@ -24,7 +24,7 @@ class Command:
     kinetoken combine toybox runs/painting runs/planning runs/decoding -o models/toybox
 
     Each weight is the mean of what it is in those runs that have changed it, or as it was (model soups: Wortsman et al.
-    2022). Of a tokenizer with more or wider layers, but the same codes, everything is taken.
+    2022). A decoder of the same codes with more or wider layers takes the place of the model's.
     """
 
     model: Positional[str]
@@ -46,7 +46,7 @@ def combine(model: Generator, learned: Sequence[Path]) -> Generator:
     tokenizers: dict[Path, VideoTokenizer] = {}
     networks: dict[Path, Transformer] = {}
     for path in learned:
-        folder = path if (path / "config.json").exists() else path / "model"
+        folder = model_folder(path)
         if not folder.exists():
             raise ValueError(f"{path} is no folder of a run that has written its model, nor of a model")
         tokenizers[path] = load_tokenizer(folder)
@@ -64,7 +64,8 @@ def combine(model: Generator, learned: Sequence[Path]) -> Generator:
     if others:
         raise ValueError(f"the tokenizers of {' and '.join(map(str, grown))} differ in shape")
     tokenizer, network = VideoTokenizer(config), Transformer(model.network.config)
-    tokenizer.load_state_dict(_combined({} if grown else model.tokenizer.state_dict(), grown or tokenizers))
+    fitting = {name: w for name, w in model.tokenizer.state_dict().items() if name in tokenizer.state_dict()}
+    tokenizer.load_state_dict(_combined(fitting, grown or tokenizers))
     network.load_state_dict(_combined(model.network.state_dict(), networks))
     return Generator(replace(model.config, tokenizer=config), tokenizer, model.codec, network)
 
@@ -76,7 +77,7 @@ def _same_codes(one: VideoTokenizer, other: VideoTokenizer) -> bool:
 
 
 def _combined(before: dict[str, Tensor], after: Mapping[Path, torch.nn.Module]) -> dict[str, Tensor]:
-    """before: what there was, by name; whatever is not in it is new."""
+    """before: what there was, by name; of another shape, or not in it, is new."""
     changed: dict[str, list[Tensor]] = {}
     for path, module in after.items():
         new = {name: w for name, w in module.state_dict().items() if name not in before or not w.equal(before[name])}

@@ -187,18 +187,10 @@ def train_network(
     shape = {"loop_frames": begun.config.loop_frames if begun is not None else None} | tokens.shape
     config = ModelConfig(tokenizer=tokenizer.config, network=network.config, sampling=recipe.sampling, **shape)
 
-    def flops(batch: CanvasBatch) -> float:
-        shape = GridShape(time=batch.grid.shape[1], rows=batch.grid.shape[2], columns=batch.grid.shape[3])
-        if recipe.reading:
-            return 3 * len(batch.grid) * network.reader.flops(shape)
-        return 3 * len(batch.grid) * network.flops(batch.text.shape[1], shape, shape.cells // 2)
-
     def sheet(objective: nn.Module, step: int, folder: Path) -> None:
         generator = Generator(config, tokenizer, codec, network, str(next(network.parameters()).device))
-        save_sheet(
-            [generator.generate(prompt, seed=seed) for prompt in tokens.prompts for seed in range(2)],
-            folder / f"step-{step:06d}.png",
-        )
+        clips = [generator.generate(prompt, seed=seed) for prompt in tokens.prompts for seed in range(2)]
+        save_sheet(clips, folder / f"step-{step:06d}.png")
 
     result = train(
         ReadingObjective(network) if recipe.reading else MaskedObjective(network, recipe.masking),
@@ -214,7 +206,7 @@ def train_network(
         recipe.training,
         run,
         clips_per_step=lambda batch: len(batch.grid),
-        flops_per_step=flops if recipe.reading or not recipe.parts else None,  # how far back parts reach is not counted
+        flops_per_step=_flops(network, recipe),
         on_sample=sheet,
         stop_after_seconds=seconds,
     )
@@ -222,6 +214,20 @@ def train_network(
         with result.average.swapped_in():
             Generator(config, tokenizer, codec, network).save(run / "model")
     return result
+
+
+def _flops(network: Transformer, recipe: NetworkRecipe) -> Callable[[CanvasBatch], float] | None:
+    """Of a training step, forward and backward. None for parts but the reader: how far back they reach is not
+    counted."""
+
+    def of_step(batch: CanvasBatch) -> float:
+        clips, time, rows, columns = batch.grid.shape
+        shape = GridShape(time=time, rows=rows, columns=columns)
+        if recipe.reading:
+            return 3 * clips * network.reader.flops(shape)
+        return 3 * clips * network.flops(batch.text.shape[1], shape, shape.cells // 2)
+
+    return of_step if recipe.reading or not recipe.parts else None
 
 
 def _fresh_network(
@@ -280,11 +286,15 @@ def save_tokenizer(tokenizer: VideoTokenizer, folder: Path) -> None:
     save_weights(folder, {"format": TOKENIZER_FORMAT, **to_flat(tokenizer.config)}, tokenizer.state_dict())
 
 
+def model_folder(folder: Path) -> Path:
+    """A model's or tokenizer's own folder, or where a run writes its model."""
+    return folder if (folder / "config.json").exists() else folder / "model"
+
+
 def load_tokenizer(source: Path | str) -> VideoTokenizer:
     """Of a run, of its `model`, or of a whole model, a bundled one's name will do. Raises: ValueError if there is no
     tokenizer."""
-    folder = Path(source)
-    folder = folder if (folder / "config.json").exists() else folder / "model"
+    folder = model_folder(Path(source))
     if (folder / CODEC_FILE).exists():
         return Generator.from_pretrained(folder, device="cpu").tokenizer
     if not Path(source).exists():

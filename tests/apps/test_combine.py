@@ -12,7 +12,7 @@ from kinetoken.generator import BUNDLED, Generator
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 
 
-def _learned(module: torch.nn.Module, prefix: str, by: float) -> None:
+def _learned(module: torch.nn.Module, prefix: str | tuple[str, ...], by: float) -> None:
     for name, weight in module.named_parameters():
         if name.startswith(prefix):
             weight.data += by
@@ -52,13 +52,14 @@ def test_what_runs_have_learned_comes_together(
 
 
 def test_a_larger_decoder_of_the_same_codes_takes_the_others_place(
-    tiny: Generator, tiny_folder: Path, tmp_path: Path
+    tiny: Generator, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     larger = VideoTokenizer(replace(tiny.tokenizer.config, decoder_blocks=4, frame_blocks=3))
     larger.encoder.load_state_dict(tiny.tokenizer.encoder.state_dict())
     larger.quantizer.load_state_dict(tiny.tokenizer.quantizer.state_dict())
     save_tokenizer(larger.half().float(), tmp_path / "larger")
     assert main(["combine", str(tiny_folder), str(tmp_path / "larger"), "-o", str(tmp_path / "combined")]) == 0
+    assert "weights of decoder\n" in capsys.readouterr().out
     combined = Generator.from_pretrained(tmp_path / "combined")
     assert combined.config.tokenizer == larger.config
     for name, weight in combined.tokenizer.state_dict().items():

@@ -1,5 +1,6 @@
 """Mosaics: what their codes say is what is to be seen."""
 
+from copy import deepcopy
 from math import log2
 
 import numpy as np
@@ -56,6 +57,7 @@ def test_a_thing_whose_fine_stripes_are_the_grounds_colour_on_the_whole_is_not_l
 ) -> None:
     white, shade = torch.ones(3), torch.full((3,), SHADE * 2 - 1)
     ground = (white + shade) / 2
+    tokenizer = deepcopy(tokenizer)
     tokenizer.quantizer.palette[len(COLOURS) : len(COLOURS) + 2] = torch.stack((ground, white))
     picture = ground.repeat(8, 8, 1)
     for row, of in enumerate(rows):
