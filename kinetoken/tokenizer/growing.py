@@ -7,8 +7,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from kinetoken.grid import CellSize
-from kinetoken.tokenizer.mosaic import SIDE, Mosaic
+from kinetoken.tokenizer.mosaic import Mosaic
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 
@@ -22,19 +21,24 @@ def doubled(tokenizer: VideoTokenizer) -> VideoTokenizer:
     if not isinstance(tokenizer.quantizer, Mosaic):
         raise ValueError(f"only mosaics can be doubled, found codes of kind {tokenizer.config.quantizer.kind}")
     cell, decoder = tokenizer.config.cell, tokenizer.decoder
+    sides, halves = (cell.height, cell.width), (cell.height // 2, cell.width // 2)
     weights = dict(tokenizer.state_dict())
-    noticed = "quantizer.notice.0.weight"
-    weights[noticed] = (
-        _grown(weights[noticed].T, cell, SIDE**2 * (cell.frames - 1)).T / 4
-    )  # there are four times as many
+    seeing = {"quantizer.notice.0.weight": sides}
+    if decoder.pictures is not None:
+        seeing["decoder.pictures.see.weight"] = halves
+    for name, seen in seeing.items():
+        weights[name] = _grown(weights[name].T, *seen).T / 4  # there are four times as many
     features = decoder.frames.enter.in_features * cell.frames  # of the stack's outputs: the others are pixels
     for name in ("weight", "bias"):
         whole, frame = f"decoder.stack.leave.{name}", f"decoder.frames.leave.{name}"
-        weights[whole] = torch.cat((weights[whole][:features], _grown(weights[whole][features:], cell, cell.frames)))
-        weights[frame] = _grown(weights[frame], cell, 1)
+        weights[whole] = torch.cat((weights[whole][:features], _grown(weights[whole][features:], *sides)))
+        weights[frame] = _grown(weights[frame], *sides)
+        if decoder.pictures is not None:
+            corrected = f"decoder.pictures.leave.{name}"
+            weights[corrected] = _grown(weights[corrected], *halves)
         if decoder.between is not None:
             carried = f"decoder.between.leave.{name}"
-            ways, shares = _spread(weights[carried], cell).tensor_split((2 * 2 * 4 * cell.height * cell.width,))
+            ways, shares = _spread(weights[carried], *sides).tensor_split((2 * 2 * 4 * cell.height * cell.width,))
             weights[carried] = torch.cat((2 * ways, shares))  # all is twice as far
     larger = replace(cell, height=2 * cell.height, width=2 * cell.width)
     result = VideoTokenizer(replace(tokenizer.config, cell=larger))
@@ -51,6 +55,7 @@ def deepened(tokenizer: VideoTokenizer, like: TokenizerConfig) -> VideoTokenizer
         config,
         decoder_blocks=max(config.decoder_blocks, like.decoder_blocks),
         frame_blocks=max(config.frame_blocks, like.frame_blocks),
+        picture_blocks=max(config.picture_blocks, like.picture_blocks),
         carries=config.carries or like.carries,
     )
     result = VideoTokenizer(deeper)
@@ -58,13 +63,13 @@ def deepened(tokenizer: VideoTokenizer, like: TokenizerConfig) -> VideoTokenizer
     return result.train(tokenizer.training)
 
 
-def _grown(rows: Float[Tensor, "values ..."], cell: CellSize, pictures: int) -> Float[Tensor, "more_values ..."]:
-    """Rows that stand for the pixels of so many pictures of a cell, each four times."""
-    pixels = rearrange(rows, "(n h w c) ... -> n h w c ...", n=pictures, h=cell.height, w=cell.width, c=3)
+def _grown(rows: Float[Tensor, "values ..."], height: int, width: int) -> Float[Tensor, "more_values ..."]:
+    """Rows that stand for the colours of pictures' pixels, each four times."""
+    pixels = rearrange(rows, "(n h w c) ... -> n h w c ...", h=height, w=width, c=3)
     return repeat(pixels, "n h w c ... -> (n h a w b c) ...", a=2, b=2)
 
 
-def _spread(rows: Float[Tensor, "values ..."], cell: CellSize) -> Float[Tensor, "more_values ..."]:
+def _spread(rows: Float[Tensor, "values ..."], height: int, width: int) -> Float[Tensor, "more_values ..."]:
     """Rows that stand for numbers of a cell's pixels, each four times."""
-    pixels = rearrange(rows, "(n h w) ... -> n h w ...", h=cell.height, w=cell.width)
+    pixels = rearrange(rows, "(n h w) ... -> n h w ...", h=height, w=width)
     return repeat(pixels, "n h w ... -> (n h a w b) ...", a=2, b=2)

@@ -102,6 +102,68 @@ class Frames(nn.Module):
         return features, self.leave(features)
 
 
+class PictureBlock(nn.Module):
+    """A residual block within each picture: a 3 x 3 convolution, then a linear layer. It starts at zero."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = RMSNorm(channels)
+        self.space = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.leave = nn.Linear(channels, channels)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(
+        self, x: Float[Tensor, "pictures rows columns channels"]
+    ) -> Float[Tensor, "pictures rows columns channels"]:
+        seen = self.space(rearrange(self.norm(x), "n r k c -> n c r k"))
+        return x + self.leave(F.silu(rearrange(seen, "n c r k -> n r k c")))
+
+
+class Pictures(nn.Module):
+    """Pictures at the ends of layers, corrected at twice the grid's resolution (as in single-image super-resolution:
+    EDSR, Lim et al. 2017). A place is a quarter of a cell, a mosaic's pixel of the thumbnail: an edge is drawn by the
+    same rule wherever in its cell it lies. It starts as nothing.
+    """
+
+    def __init__(self, cell: CellSize, values_in: int, channels: int, blocks: int) -> None:
+        super().__init__()
+        if cell.height % 2 or cell.width % 2:
+            raise ValueError(f"pictures are corrected in quarters of cells, which need even sides, found {cell}")
+        self.cell = cell
+        pixels = 3 * cell.height * cell.width // 4
+        self.see = nn.Linear(pixels, channels)
+        self.enter = nn.Linear(values_in, 4 * channels)
+        self.blocks = nn.Sequential(*(PictureBlock(channels) for _ in range(blocks)))
+        self.norm = RMSNorm(channels)
+        self.leave = nn.Linear(channels, pixels)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(
+        self,
+        blocks: Float[Tensor, "batch time rows columns values"],
+        told: Float[Tensor, "batch time rows columns values_in"],
+    ) -> Float[Tensor, "batch time rows columns values"]:
+        """Blocks whose last frame is corrected. told: what is known of each cell beside its pixels."""
+        *between, drawn = blocks.split(3 * self.cell.height * self.cell.width, dim=-1)
+        quarters = {"v": 2, "u": 2, "y": self.cell.height // 2, "x": self.cell.width // 2}
+        pixels = rearrange(drawn, "b t r k (v y u x c) -> (b t) (r v) (k u) (y x c)", c=3, **quarters)
+        x = self.see(pixels) + rearrange(self.enter(told), "b t r k (v u c) -> (b t) (r v) (k u) c", v=2, u=2)
+        corrections = rearrange(
+            self.leave(self.norm(self.blocks(x))),
+            "(b t) (r v) (k u) (y x c) -> b t r k (v y u x c)",
+            b=len(blocks),
+            c=3,
+            **quarters,
+        )
+        return torch.cat((*between, drawn + corrections), dim=-1)
+
+    def flops(self, cells: int) -> float:
+        """Multiply-adds counted as two, for the picture of each of `cells` cells."""
+        return 2.0 * cells * (_weights(self.enter) + 4 * _weights(self.see, self.blocks, self.leave))
+
+
 class Between(nn.Module):
     """Frames between the ends of two layers: of what was drawn for them and of the pictures at both ends, each pixel
     of these fetched from where it has been or will be, a mixture (as frames are interpolated: Super SloMo, Jiang et al.
@@ -238,16 +300,27 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Vectors to blocks of pixels: a linear map of what a `Stack` makes of them, corrected by `Frames`, and what moves
-    carried along (`Between`)."""
+    """Vectors to blocks of pixels: a linear map of what a `Stack` makes of them, corrected by `Frames`, the ends of
+    layers by `Pictures`, and what moves carried along (`Between`)."""
 
     def __init__(
-        self, cell: CellSize, channels: int, blocks: int, width: int, *, frame_blocks: int, carries: bool
+        self,
+        cell: CellSize,
+        channels: int,
+        blocks: int,
+        width: int,
+        *,
+        frame_blocks: int,
+        picture_blocks: int,
+        carries: bool,
     ) -> None:
         super().__init__()
         self.cell = cell
         self.stack = Stack(width, channels, blocks, 3 * cell.pixels + FRAME_CHANNELS * cell.frames)
         self.frames = Frames(cell.frames, FRAME_CHANNELS * cell.frames, FRAME_CHANNELS, frame_blocks, 3 * cell.pixels)
+        self.pictures: Pictures | None = None
+        if picture_blocks:
+            self.pictures = Pictures(cell, width + FRAME_CHANNELS, FRAME_CHANNELS, picture_blocks)
         self.between = Between(cell, FRAME_CHANNELS) if carries else None
         nn.init.zeros_(self.frames.leave.weight)
         nn.init.zeros_(self.frames.leave.bias)
@@ -263,6 +336,8 @@ class Decoder(nn.Module):
         features, values = self.frames(rearrange(frames, "b t r k (f v) -> b (t f) r k v", f=count))
         blocks = blocks + rearrange(values, "b (t f) r k v -> b t r k (f v)", f=count)
         blocks = blocks if rough is None else blocks + rough
+        if self.pictures is not None:
+            blocks = self.pictures(blocks, torch.cat((vectors, features[:, count - 1 :: count]), dim=-1))
         return blocks if self.between is None else self.between(blocks, features)
 
     @property
@@ -273,7 +348,8 @@ class Decoder(nn.Module):
 
     def flops(self, cells: int) -> float:
         framewise = (self.frames,) if self.between is None else (self.frames, self.between)
-        return self.stack.flops(cells) + 2.0 * cells * self.cell.frames * _weights(*framewise)
+        pictures = 0.0 if self.pictures is None else self.pictures.flops(cells)
+        return self.stack.flops(cells) + 2.0 * cells * self.cell.frames * _weights(*framewise) + pictures
 
 
 def _weights(*modules: nn.Module) -> int:

@@ -63,6 +63,8 @@ class ReconstructionObjective(nn.Module):
         """The layers that face pixels and codes, not features: AdamW suits them better than Muon."""
         encoder, decoder = self.tokenizer.encoder, self.tokenizer.decoder
         layers = [decoder.stack.leave, decoder.frames.leave, decoder.stack.enter]
+        if decoder.pictures is not None:
+            layers += [decoder.pictures.see, decoder.pictures.leave]
         if isinstance(encoder, Encoder):
             layers += [encoder.enter, encoder.leave]
         else:

@@ -20,9 +20,10 @@ from kinetoken.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
     """channels: the decoder's width at the grid's resolution. encoder_blocks: layers within a block of pixels.
-    decoder_blocks: the wide ones, at half the grid's resolution. frame_blocks: those at the rate of the frames. A
-    mosaic has no encoder, and is decoded to itself, enlarged, and what the decoder adds to that. carries: whether the
-    decoder carries what moves from the pictures at the ends of layers to the frames between them (`Between`)."""
+    decoder_blocks: the wide ones, at half the grid's resolution. frame_blocks: those at the rate of the frames.
+    picture_blocks: those at twice the grid's resolution that correct the pictures at the ends of layers (`Pictures`);
+    0 for none. carries: whether the decoder carries what moves from there to the frames between (`Between`). A mosaic
+    has no encoder, and is decoded to itself, enlarged, and what the decoder adds to that."""
 
     cell: CellSize = field(default_factory=CellSize)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
@@ -30,11 +31,14 @@ class TokenizerConfig:
     encoder_blocks: int = 3
     decoder_blocks: int = 3
     frame_blocks: int = 2
+    picture_blocks: int = 0
     carries: bool = True
 
     def __post_init__(self) -> None:
         if min(self.channels, self.encoder_blocks, self.decoder_blocks, self.frame_blocks) < 1:
             raise ValueError(f"a tokenizer needs at least one channel and one block on each side, found {self}")
+        if self.picture_blocks < 0:
+            raise ValueError(f"picture_blocks cannot be negative, found {self.picture_blocks}")
 
 
 class VideoTokenizer(nn.Module):
@@ -61,6 +65,7 @@ class VideoTokenizer(nn.Module):
             config.decoder_blocks,
             config.quantizer.width,
             frame_blocks=config.frame_blocks,
+            picture_blocks=config.picture_blocks,
             carries=config.carries,
         )
         if isinstance(self.quantizer, Mosaic):  # the decoder sets out from adding nothing
