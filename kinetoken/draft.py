@@ -9,8 +9,6 @@ from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
@@ -258,17 +256,20 @@ def _fading(time: int, pinned: np.ndarray) -> dict[int, float]:
 def _carried(
     error: Float[np.ndarray, "height width 3"], kept: Bool[np.ndarray, "height width"], feather: int
 ) -> Float[np.ndarray, "height width 3"]:
-    """The error where pixels are kept, and a mean of the nearest ones, fading, where not."""
-    if kept.all():
-        return error
-    weight = _blurred(kept[..., None].astype(np.float32), feather)
-    spread = _blurred(error * kept[..., None], feather) / np.maximum(weight, 1e-6)
-    return np.where(kept[..., None], error, spread * np.minimum(1, 2 * weight))
+    """The error where pixels are kept, and ring by ring around them the mean of those that a pixel touches, fading, so
+    that the first ring has nearly the whole of it, place for place."""
+    result, reached = error * kept[..., None], kept
+    for ring in range(1, feather + 1):
+        touched = _summed(reached[..., None].astype(np.float32))
+        spread = _summed(result) / np.maximum(touched, 1)
+        fresh = (touched[..., 0] > 0.5) & ~reached
+        fades = (feather + 1 - ring) / (feather + 2 - ring)
+        result, reached = np.where(fresh[..., None], fades * spread, result), reached | fresh
+    return np.asarray(result)
 
 
-def _blurred(image: Float[np.ndarray, "height width channels"], radius: int) -> np.ndarray:
-    """Two box filters; beyond the edge there is nothing."""
-    planes = torch.from_numpy(image).movedim(2, 0)[None]
-    for _ in range(2):
-        planes = F.avg_pool2d(planes, 2 * radius + 1, stride=1, padding=radius)
-    return planes[0].movedim(0, 2).numpy()
+def _summed(image: Float[np.ndarray, "height width channels"]) -> Float[np.ndarray, "height width channels"]:
+    """Over 3 x 3 pixels; beyond the edge there is nothing."""
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    return np.asarray(rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:])

@@ -10,7 +10,7 @@ from kinetoken import tasks
 from kinetoken.canvas import Canvas
 from kinetoken.clip import Clip
 from kinetoken.data.toybox import Actor, Colour, Motion, Scene, Shape, render
-from kinetoken.draft import FADE, Draft, Work, eased, step_sizes
+from kinetoken.draft import FADE, Draft, Work, eased, joined, step_sizes
 from kinetoken.editing import Card
 from kinetoken.generator import Generator
 from kinetoken.grid import CellSize, GridShape
@@ -97,6 +97,17 @@ def test_made_frames_keep_to_the_pace_of_what_is_kept() -> None:
     assert (result[kept] == frames[kept]).all()
     assert step_sizes(frames)[[2, 10]].tolist() == [10, 6] and (step_sizes(result)[[2, 10]] <= 2).all()
     assert (np.diff(result[:, 0, 0, 0].astype(int)) > 0).all(), "no step back on the way there"
+
+
+def test_what_misses_a_join_is_led_to_it_within_the_feather() -> None:
+    """A miss that differs from place to place fades by equal steps, each place's own, and what lies farther stays."""
+    kept = np.zeros((1, 8, 16), dtype=bool)
+    kept[:, :, :8] = True
+    made = np.full((1, 8, 16, 3), 100, np.uint8)
+    source = made + np.where(np.arange(8) < 4, 40, 80).astype(np.uint8)[None, :, None, None]
+    rows = joined(source, made, kept, feather=3)[0, :, :, 0]
+    assert (rows[:, :8] == source[0, :, :8, 0]).all() and (rows[:, 11:] == 100).all()
+    assert rows[0, 8:11].tolist() == [130, 120, 110] and rows[7, 8:11].tolist() == [160, 140, 120]
 
 
 def test_a_cut_fades_and_nothing_is_eased_without_a_pace() -> None:
