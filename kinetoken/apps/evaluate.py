@@ -75,6 +75,9 @@ class Command:
     data: Path | None = None
     """For reconstruction, generation, names and loops: clips of your own, as kinetoken data prepare wrote them. For
     reconstruction they are measured as they are, else at the model's size, rate and length."""
+    enlarge: int = 1
+    """For reconstruction with --data: so many times as wide and high clips go through the tokenizer; they are compared
+    at their own size. A tokenizer of large cells, like emoji's, wants it for small clips."""
     trained_on: tuple[Path, ...] = ()
     """With --data: prepared clips that the model has been trained on. Refuses to measure if one is in both."""
     device: str | None = None
@@ -99,6 +102,8 @@ class Command:
             raise ValueError(f"--count must be at least {least} and --actors 1, 2 or 3, {found}")
         if (self.data or self.trained_on) and (self.what not in OF_OWN_CLIPS or self.data is None):
             raise ValueError(f"--data is for {', '.join(OF_OWN_CLIPS)}, and --trained-on for --data")
+        if self.enlarge < 1 or (self.enlarge > 1 and (self.what != "reconstruction" or self.data is None)):
+            raise ValueError(f"--enlarge must be at least 1 and is for reconstruction of --data, found {self.enlarge}")
         if self.what == "generation" and self.data is None:
             raise ValueError("generation needs --data: prepared clips that the model has not been trained on")
         if self.what in ("names", "loops") and self.data is None:
@@ -124,8 +129,9 @@ class Command:
 
                 total = count * len(JOBS)
             records = list(progress(self._records(count), self.what, total=total))
+            resize = "none" if self.enlarge == 1 else f"{self.enlarge} times as large, and back; Lanczos"
             split = "train, seeds never trained on" if self.what == "gravity" else "held-out"
-            source = {"split": split, "first_seed": FIRST_SEED} if self.data is None else self._source()
+            source = {"split": split, "first_seed": FIRST_SEED} if self.data is None else self._source(resize)
             figures = summary(records) | source
             if "perceptual" in figures:
                 from kinetoken.evaluation.features import DISTANCE
@@ -161,7 +167,12 @@ class Command:
 
                 shards = TarShards(self.data)
                 return generation.reconstruction_of(
-                    generator.tokenizer, shards, count=count, extractor=_extractor(), trained_on=self.trained_on
+                    generator.tokenizer,
+                    shards,
+                    count=count,
+                    enlarge=self.enlarge,
+                    extractor=_extractor(),
+                    trained_on=self.trained_on,
                 )
             case "reconstruction":
                 return generation.reconstruction(generator.tokenizer, count=count, extractor=_extractor())

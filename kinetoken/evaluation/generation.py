@@ -125,30 +125,39 @@ def reconstruction_of(
     shards: TarShards,
     *,
     count: int,
+    enlarge: int = 1,
     extractor: Extractor | None = None,
     trained_on: Sequence[Path] = (),
 ) -> Iterator[Record]:
     """Likewise of prepared clips, as they are: `count` of them, evenly spread, or all if there are fewer.
 
-    trained_on: folders of prepared clips. Raises: ValueError if a clip of theirs, by the hash of its pixels, is among
-    those to be measured; before anything is.
+    enlarge: as in `rebuilt`. trained_on: folders of prepared clips. Raises: ValueError if a clip of theirs, by the hash
+    of its pixels, is among those to be measured; before anything is.
     """
     check_apart(shards.folder, trained_on)
     for number in np.unique(np.linspace(0, len(shards) - 1, count).round().astype(int)).tolist():
         stored = shards[number]
-        yield rebuilt(tokenizer, stored.clip, seed=number, text=stored.source, extractor=extractor)
+        yield rebuilt(tokenizer, stored.clip, seed=number, text=stored.source, enlarge=enlarge, extractor=extractor)
 
 
 def rebuilt(
-    tokenizer: VideoTokenizer, clip: Clip, *, seed: int, text: str = "", extractor: Extractor | None = None
+    tokenizer: VideoTokenizer,
+    clip: Clip,
+    *,
+    seed: int,
+    text: str = "",
+    enlarge: int = 1,
+    extractor: Extractor | None = None,
 ) -> Record:
     """figure: PSNR in dB. measures: SSIM; flicker, in levels of 255; bits per pixel; and with an extractor its
-    perceptual distance."""
-    made = through(tokenizer, clip)
+    perceptual distance. enlarge: so many times as wide and high the clip goes through the tokenizer; all is measured
+    at its own size."""
+    large = (enlarge * clip.width, enlarge * clip.height)
+    made = through(tokenizer, clip.resize(*large)).resize(clip.width, clip.height)
     measures = {
         "ssim": ssim(clip, made),
         "flicker": flicker(clip, made),
-        "bits_per_pixel": tokenizer.bits_per_pixel(*clip.frames.shape[:3]),
+        "bits_per_pixel": enlarge**2 * tokenizer.bits_per_pixel(len(clip), large[1], large[0]),
     }
     if extractor is not None:
         measures["perceptual"] = extractor.distance(clip, made)

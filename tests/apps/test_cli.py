@@ -150,6 +150,8 @@ def test_render_writes_clips_captions_and_descriptions(tmp_path: Path) -> None:
         (["evaluate", "judge", "--count", "0"], "--count"),
         (["evaluate", "adherence", "--data", "shards"], "--data is for reconstruction"),
         (["evaluate", "generation"], "needs --data"),
+        (["evaluate", "reconstruction", "--enlarge", "2"], "--enlarge must be"),
+        (["evaluate", "reconstruction", "--enlarge", "0", "--data", "shards"], "--enlarge must be"),
         (["evaluate", "generation", "--data", "shards", "--count", "1"], "at least 2"),
         (["evaluate", "reconstruction", "--trained-on", "shards"], "--trained-on for --data"),
         (["train", "network", "--run", "x", "--recipe", "debug"], "--tokenizer"),

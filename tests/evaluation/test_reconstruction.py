@@ -109,5 +109,10 @@ def test_clips_of_ones_own_are_measured_unless_they_were_trained_on(tmp_path: Pa
         np.mean([record.measures["ssim"] for record in found]), abs=1e-4
     )
     assert [record.seed for record in reconstruction_of(tiny.tokenizer, own, count=2)] == [0, 3]
+    (large,) = reconstruction_of(tiny.tokenizer, own, count=1, enlarge=2)
+    assert large.clip is not None and large.clip.frames.shape == own[0].clip.frames.shape
+    assert large.measures["bits_per_pixel"] == pytest.approx(
+        4 * tiny.tokenizer.bits_per_pixel(len(own[0].clip), 48, 48)
+    )
     with pytest.raises(ValueError, match="1 of 4 clips are also in"):
         list(reconstruction_of(tiny.tokenizer, own, count=10, trained_on=[other.folder, overlapping.folder]))
