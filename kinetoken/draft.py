@@ -19,7 +19,6 @@ NATIVE = 2.25  # times the model's number of pixels: frames up to here are worke
 FEATHER = 3  # pixels of the model's, within which a join is evened out
 FADE = 4  # frames, likewise
 STILL = 0.25  # levels of 255: the mean difference of frames that look the same
-EASED = 0.98  # of the pace: rounding to whole levels must not break it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -229,7 +228,8 @@ def _come_in(frames: UInt8[np.ndarray, "frames height width 3"], kept: int, made
         size = float(np.abs(change).mean())
         if size <= pace:
             return
-        last = frames[time] = (last + change * max(EASED * pace / size, share / (FADE + 1))).round().astype(np.uint8)
+        part = np.trunc(change * max(pace / size, share / (FADE + 1)))  # never farther: small changes would round up
+        last = frames[time] = (last + part).astype(np.uint8)
 
 
 def step_sizes(frames: UInt8[np.ndarray, "frames height width 3"]) -> Float[np.ndarray, " steps"]:
