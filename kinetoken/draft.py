@@ -9,6 +9,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
@@ -258,6 +260,8 @@ def _carried(
 ) -> Float[np.ndarray, "height width 3"]:
     """The error where pixels are kept, and ring by ring around them the mean of those that a pixel touches, fading, so
     that the first ring has nearly the whole of it, place for place."""
+    if kept.all():
+        return error
     result, reached = error * kept[..., None], kept
     for ring in range(1, feather + 1):
         touched = _summed(reached[..., None].astype(np.float32))
@@ -265,11 +269,10 @@ def _carried(
         fresh = (touched[..., 0] > 0.5) & ~reached
         fades = (feather + 1 - ring) / (feather + 2 - ring)
         result, reached = np.where(fresh[..., None], fades * spread, result), reached | fresh
-    return np.asarray(result)
+    return result
 
 
 def _summed(image: Float[np.ndarray, "height width channels"]) -> Float[np.ndarray, "height width channels"]:
     """Over 3 x 3 pixels; beyond the edge there is nothing."""
-    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    return np.asarray(rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:])
+    planes = torch.from_numpy(image).movedim(2, 0)[None]
+    return F.avg_pool2d(planes, 3, stride=1, padding=1, divisor_override=1)[0].movedim(0, 2).numpy()
