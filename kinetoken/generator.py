@@ -21,7 +21,7 @@ from kinetoken.draft import Draft, Work
 from kinetoken.editing import Editing
 from kinetoken.grid import GridShape
 from kinetoken.long_video import Stretch, stretches, windows
-from kinetoken.loops import LoopPlan, closed, loops
+from kinetoken.loops import LoopPlan, closed, cut, loops
 from kinetoken.processes.masked import SamplingConfig, Step, fill_grid, fill_text
 from kinetoken.processes.planning import spoken_of
 from kinetoken.tasks import captioning, closing, completion, first_codes, imagining
@@ -192,8 +192,9 @@ class Generator(Editing):
         """Yield a partial clip after every step; the last is the whole clip.
 
         seed: drawn if None. size: (width, height). fps: how fast the clip plays; the frames stay the same. loop: the
-        last frame leads to the first: time is a circle, for the network and for the tokenizer. Its layers have four
-        frames each; of other numbers, the next larger is made, and up to three frames are left out evenly.
+        last frame leads to the first: time is a circle, for the network and for the tokenizer, and the whole clip
+        begins where that shows least (loops.cut). Its layers have four frames each; of other numbers, the next larger
+        is made, and up to three frames are left out evenly.
         Raises: ValueError, before any work, for an empty or too long prompt, or an impossible size.
         """
         config = self.config
@@ -208,7 +209,7 @@ class Generator(Editing):
         canvas = self._empty(prompt, frames, height, width, rate, loop=loop)
         seed = secrets.randbits(32) if seed is None else seed
         return (
-            PartialClip(self, step, frames, height, width, rate)
+            PartialClip(self, step, frames, height, width, rate, cut if loop and step.done == step.total else None)
             for step in fill_grid(self.network, canvas, seed, sampling)
         )
 

@@ -1,4 +1,5 @@
-"""Loops of clips: which frames of a clip are made anew so that its end meets its beginning, and how they join it."""
+"""Loops of clips: which frames of a clip are made anew so that its end meets its beginning, how they join it, and where
+a circle is cut."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -58,6 +59,19 @@ def closed(source: Clip, made: Clip, *, kept: int) -> Clip:
     joined = made.frames[kept:] + (1 - share) * before + share * after
     frames = np.concatenate((source.frames[:kept], joined.round().clip(0, 255).astype(np.uint8)))
     return Clip(frames=frames, fps=source.fps)
+
+
+def cut(circle: Clip) -> Clip:
+    """A circle of frames, begun where that shows least: at the frame nearest to its first to which the step is no
+    larger than the median step of the rest. A circle has no end; a player that goes back to its first frame has to
+    stop for a moment, and any other place of it would do as well."""
+    steps = step_sizes(np.concatenate((circle.frames[-1:], circle.frames)))
+    count = len(steps)
+    for begin in sorted(range(count), key=lambda k: min(k, count - k)):
+        rest = np.delete(steps, begin)
+        if not len(rest) or steps[begin] <= np.median(rest):
+            return Clip(frames=np.roll(circle.frames, -begin, axis=0), fps=circle.fps)
+    raise AssertionError("the smallest step of all is no larger than the median of the others")
 
 
 def seam(clip: Clip) -> tuple[float, float]:

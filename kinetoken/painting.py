@@ -38,7 +38,7 @@ class ThingsOnGrid(nn.Module):
     and from where it was a layer before, and to how it has changed; their sum.
 
     A patch's one vector could be told all of this by attention, and learns it half as fast (docs/journal.md). The
-    cells near a thing are drawn besides.
+    cells near a thing are drawn besides, and so is the ground.
     """
 
     def __init__(self, looks: tuple[int, ...], slots: int, width: int, head_width: int, colours: int = 0) -> None:
@@ -51,6 +51,7 @@ class ThingsOnGrid(nn.Module):
         self.between, self.out = nn.Linear(SIGHT_WIDTH, SIGHT_WIDTH), nn.Linear(SIGHT_WIDTH, width)
         self.drawing = Drawing(self.things.width + CHANGES, slots)
         self.tell, self.draw = nn.Linear(DRAWING_WIDTH, width), nn.Linear(DRAWING_WIDTH, head_width)
+        self.ground = Ground(self.things.width + CHANGES, head_width)
         self.colours = SquareColours(colours, head_width) if colours else None
         for layer in (self.tell, self.draw):
             nn.init.zeros_(layer.weight)
@@ -79,7 +80,11 @@ class ThingsOnGrid(nn.Module):
         place = (layer[which] * rows + row) * columns + column
         drawing = self.drawing(looks, slot, which, x[which, :, column], y[which, :, row], poses)
         told = told.index_add(0, place, self.tell(drawing))
-        drawn = told.new_zeros(len(told), self.draw.out_features).index_add(0, place, self.draw(drawing))
+        views = slot == 0
+        grounds = self.ground(looks[views], y[views, 0], poses.radii[views, 0], columns)
+        drawn = told.new_zeros(batch * time, rows, columns, self.draw.out_features)
+        drawn = drawn.index_add(0, layer[views], grounds).flatten(0, 2)
+        drawn = drawn.index_add(0, place, self.draw(drawing))
         if self.colours is not None:
             place = place.unique()
             drawn = drawn.index_add(0, place, self.colours(colours, place))
@@ -160,6 +165,36 @@ class Drawing(nn.Module):
         return F.silu(cells)
 
 
+class Ground(nn.Module):
+    """What the view's ground is in every row, floor and shades of colour: a small network's answer to where the row
+    lies, in cells and in the view's own measure. Of a row all cells of a parity are alike, but for marks."""
+
+    def __init__(self, looks_width: int, head_width: int) -> None:
+        super().__init__()
+        self.whole, self.parity = nn.Linear(looks_width, DRAWING_WIDTH), nn.Embedding(4, DRAWING_WIDTH)
+        self.down = nn.Linear(2 * len(PLACE_WAVES) + 2 * len(RADIUS_WAVES), DRAWING_WIDTH, bias=False)
+        self.strokes = nn.ModuleList(Stroke() for _ in range(STROKES))
+        self.leave = nn.Linear(DRAWING_WIDTH, head_width)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(
+        self,
+        looks: Float[Tensor, "views looks_width"],
+        y: Float[Tensor, "views rows"],
+        radii: Float[Tensor, " views"],
+        columns: int,
+    ) -> Float[Tensor, "views rows columns head_width"]:
+        """y: of the rows' middles, in cells, downwards from each view's seat."""
+        rows = torch.arange(y.shape[1], device=y.device) % 2
+        parity = self.parity(2 * rows[:, None] + torch.arange(2, device=y.device))
+        where = torch.cat((waves(y, PLACE_WAVES), waves(y / radii[:, None], RADIUS_WAVES)), dim=-1)
+        cells = (self.whole(looks)[:, None] + self.down(where))[:, :, None] + parity
+        for stroke in self.strokes:
+            cells = stroke(cells)
+        return self.leave(F.silu(cells))[:, :, torch.arange(columns, device=y.device) % 2]
+
+
 class SquareColours(nn.Module):
     """What a cell is told of the colours of its square of 2 x 2 cells, as far as they are known: in a mosaic
     (tokenizer/mosaic.py) the first digits of the upper two cells are one colour, those of the lower two the other. A
@@ -189,7 +224,7 @@ class SquareColours(nn.Module):
 
 
 class Stroke(nn.Module):
-    """A residual layer. It starts at zero."""
+    """A residual layer, which starts at zero."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -198,7 +233,7 @@ class Stroke(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, cells: Float[Tensor, "cells width"]) -> Float[Tensor, "cells width"]:
+    def forward(self, cells: Float[Tensor, "*cells width"]) -> Float[Tensor, "*cells width"]:
         return cells + self.leave(F.silu(self.enter(self.norm(cells))))
 
 

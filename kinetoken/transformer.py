@@ -168,9 +168,7 @@ class Transformer(nn.Module):
             self.gist_in, self.gist_out = (nn.Linear(config.width, config.width) for _ in range(2))
             self.things_in_words = ThingsInWords(config.looks, config.things, config.width)
             self.telling_in = nn.Linear(config.width, config.width)
-            self.telling = Telling(
-                config.looks, config.things, widths[0], config.width, config.head_width, config.hidden
-            )
+            self.telling = Telling(config.looks, config.things, config.width, config.head_width, config.hidden)
             self.things_in = ThingsIn(config.looks, config.width)
             self.things_on_grid = ThingsOnGrid(
                 config.looks,
@@ -244,19 +242,18 @@ class Transformer(nn.Module):
     def told_words(
         self,
         words: Float[Tensor, "batch words width"],
-        grid: Int[Tensor, "batch time rows columns"],
         layout: Int[Tensor, "told layers things digits"],
         *,
         loop: bool = False,
     ) -> Float[Tensor, "batch words width"]:
-        """Features of words that are to be written, as they are once they have been told of things and grounds: what
-        `text_logits` is to be asked for. Without layouts they are as they were."""
+        """Features of words that are to be written, as they are once they have been told of things: what `text_logits`
+        is to be asked for. Without layouts they are as they were."""
         if not self.config.looks:
             return words
         if not layout.shape[2]:
-            layout = self.config.untold(len(grid), grid.shape[1]).to(grid.device)
+            layout = self.config.untold(len(words), 1).to(words.device)
         rotation = self._rotation(words.shape[1], GridShape(time=0, rows=0, columns=0))
-        return words + self.telling(words, layout, F.embedding(grid, self._id_vectors()), rotation, loop)
+        return words + self.telling(words, layout, rotation, loop)
 
     def codes(self, grid: Int[Tensor, "*places"]) -> Int[Tensor, "*places"]:
         """Of ids; HIDDEN where there is none."""

@@ -23,7 +23,7 @@ from kinetoken.data.toybox import (
     render,
     sample_scene,
 )
-from kinetoken.data.toybox_layout import LOOKS, THINGS, VIEW, layout
+from kinetoken.data.toybox_layout import LOOKS, THINGS, ground, layout
 from kinetoken.grid import CellSize, GridShape
 from kinetoken.layout import (
     ANGLE,
@@ -58,7 +58,7 @@ from kinetoken.layout import (
 )
 from kinetoken.processes.masked import MaskedObjective, SamplingConfig, fill_grid, fill_text
 from kinetoken.processes.masking import CanvasBatch, MaskingConfig, to_be_written, training_canvas
-from kinetoken.processes.planning import with_layout
+from kinetoken.processes.planning import DRAWS, _fitting, with_layout
 from kinetoken.tasks import captioning, text_to_video
 from kinetoken.things import ThingsOut
 from kinetoken.transformer import Transformer, TransformerConfig
@@ -109,7 +109,7 @@ def test_things_are_where_their_pixels_are(motion: Motion, size: tuple[int, int]
         x, y = 4 * centres(torch.from_numpy(thing)).numpy()
         assert np.abs(light.mean(0)[::-1] + 0.5 - (x, y)).max() < 0.6
         assert abs((len(light) / np.pi) ** 0.5 - thing[SIZE] * 4 / EIGHTHS) < 0.6
-        assert not np.array((view, *others)).any()
+        assert view[0] > 0 and not np.array(others).any()
 
 
 @pytest.mark.parametrize("camera", [Camera.STILL, Camera.PANS_LEFT, Camera.ZOOMS_IN, Camera.ZOOMS_OUT])
@@ -118,7 +118,7 @@ def test_the_view_is_where_the_marks_are(camera: Camera) -> None:
     scene = Scene(actors=(Actor(shape=Shape.BALL, colour=Colour.WHITE, y=5.0),), camera=camera)
     scene = replace(scene, background=Background(colours=(BackgroundColour.BEIGE,), marks=True))
     frames, told = render(scene).frames[::4].min(-1), layout(scene, CELL)[:, 0]
-    assert (told[:, 1] == VIEW).all()
+    assert (told[:, 1:4] == ground(scene.background)).all()
     for frame, view in zip(frames, told, strict=True):
         x, y = 4 * centres(torch.from_numpy(view)).numpy()
         away = view[SIZE] * 4 / EIGHTHS
@@ -127,6 +127,11 @@ def test_the_view_is_where_the_marks_are(camera: Camera) -> None:
             if 2 < column < 61:
                 assert frame[row - 1 : row + 2, column - 1 : column + 2].min() < frame.max() - 30  # a mark
                 assert frame[row, int(x)] == frame.max()  # and none between two
+
+
+def test_every_ground_looks_different_to_the_view() -> None:
+    grounds = {sample_scene(seed).background for seed in range(300)}
+    assert len(grounds) > 60 and len({ground(background) for background in grounds}) == len(grounds)
 
 
 def test_what_turns_and_what_is_gone_is_told() -> None:
@@ -150,6 +155,18 @@ def test_things_come_the_way_their_pixels_come(motion: Motion) -> None:
     things = torch.from_numpy(layout(scene, CELL)[1:, 1])
     for frame, (x, y) in zip(render(scene).frames[2::4], 4 * (centres(things) - ways(things)).numpy(), strict=True):
         assert np.abs(np.argwhere(frame.min(-1) > 128).mean(0)[::-1] + 0.5 - (x, y)).max() < 0.8
+
+
+@pytest.mark.parametrize("motion", [Motion.RIGHT, Motion.ORBITS, Motion.BOUNCES])
+def test_on_a_circle_things_are_where_their_pixels_are(motion: Motion) -> None:
+    """At the end of each layer and half-way to it, the first one's, too."""
+    scene = Scene(actors=(Actor(shape=Shape.BALL, colour=Colour.WHITE, motion=motion, y=0.7),))
+    frames = render(scene, frames=24, loop=True).frames
+    things = torch.from_numpy(layout(scene, CELL, frames=24, loop=True)[:, 1])
+    for shown, places in ((frames[3::4], centres(things)), (frames[1::4], centres(things) - ways(things))):
+        assert len(shown) == len(places) == 6
+        for frame, place in zip(shown, 4 * places.numpy(), strict=True):
+            assert np.abs(np.argwhere(frame.min(-1) > 128).mean(0)[::-1] + 0.5 - place).max() < 0.8
 
 
 def test_every_digit_has_its_radix() -> None:
@@ -526,3 +543,23 @@ def test_what_is_surely_not_there_is_not_waited_for() -> None:
         assert canvas.layout_known.all()
         passes.append(len(count))
     assert passes == [SHAPE.time * THINGS, SHAPE.time] and not canvas.layout.any()
+
+
+def test_things_are_written_where_nothing_is_known() -> None:
+    """Of what is drawn the first that lies on no known cell is taken, or that which does so the least."""
+    known = torch.zeros(16, 16, dtype=torch.bool)
+    known[:, :8] = True
+
+    def at_column(x: int) -> torch.Tensor:
+        return torch.tensor((16, 1, 0, 0, MARGIN + 8 * x, MARGIN + 64, 16, 0, WAY, WAY, 0))
+
+    def chosen(*columns: int) -> int:
+        drawn = iter([at_column(x) for x in columns] + [at_column(2)] * DRAWS)
+        return int((_fitting(lambda: next(drawn), known)[X] - MARGIN) // 8)
+
+    assert chosen(3, 12, 13) == 12 and chosen(13, 12) == 13
+    assert chosen(3, 8, 5) == 8  # half of it is to be seen
+    absent = torch.zeros_like(at_column(1))
+    assert (_fitting(lambda: absent, known) == absent).all()
+    drawn = iter([at_column(3)])
+    assert _fitting(lambda: next(drawn), torch.zeros_like(known))[X] == at_column(3)[X]  # not a second draw

@@ -76,15 +76,29 @@ def test_painting_moves_with_the_thing() -> None:
 
 
 def test_what_is_drawn_is_near_to_where_the_thing_is_or_was() -> None:
-    """And nothing is drawn of the view."""
     paint, told = _painter(), _one([_thing(x=16, y=16), _thing(x=96, y=96)])  # cells (2, 2), then (12, 12)
-    told[0, :, 0] = told[0, 0, 1]
     drawn = (paint(told, _unknown(told, 16)).drawn[0] != 0).any(-1)
     first, second = torch.zeros(2, 16, 16, dtype=torch.bool)
     first[1:3, 1:3] = second[11:13, 11:13] = True
     for layer, within in ((0, first), (1, first | second)):
         assert (drawn[layer] & within).sum() == within.sum()
     assert not drawn[0, 5:].any() and not drawn[1, :, 5:10].any() and not drawn[1, 5:9].any()
+
+
+def test_grounds_are_drawn_by_rows_and_move_with_the_view() -> None:
+    paint = _painter()
+
+    def drawn(y: int, look: int) -> torch.Tensor:
+        told = _one([[0] * len(digits(LOOKS))])
+        told[0, 0, 0] = torch.tensor(_thing(x=8 * 8, y=y, size=4 * EIGHTHS))
+        told[0, 0, 0, 1] = look
+        return paint(told, _unknown(told, 16)).drawn[0, 0]
+
+    ground = drawn(64, 6)
+    torch.testing.assert_close(ground[:, :2].repeat(1, 8, 1), ground)  # but for the cell's place in its square
+    assert not torch.allclose(ground[:, 0], ground[:, 1]) and not torch.allclose(ground[0], ground[2])
+    torch.testing.assert_close(drawn(64 + 2 * EIGHTHS, 6)[2:], ground[:-2], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(drawn(64, 8), ground)  # with a floor
 
 
 def test_a_cell_knows_where_on_a_thing_it_lies() -> None:

@@ -59,7 +59,7 @@ def test_who_does_something_to_another_is_named_first() -> None:
 def test_readers_see_whole_grids_beginnings_some_layers_and_parts() -> None:
     grid = torch.randint(LOW, HIGH, (600, 3, 8, 8), generator=torch.Generator().manual_seed(0))
     batch = CanvasBatch(ROW.expand(600, -1), grid, torch.arange(600), torch.zeros(600, dtype=torch.bool))
-    read = to_be_read(batch)
+    read = to_be_read(batch).grid
     shown = read != Vocabulary.MASK
     assert (read[shown] == grid[shown]).all()
     layers = shown.any((2, 3))
@@ -67,7 +67,26 @@ def test_readers_see_whole_grids_beginnings_some_layers_and_parts() -> None:
     beginning = layers[:, 0] & ~layers[:, 2] & ~parts
     for share in (whole, parts, beginning):
         assert 0.1 < share.float().mean() < 0.6
-    assert (to_be_read(batch) == read).all()  # a pure function of the seeds
+    assert (to_be_read(batch).grid == read).all()  # a pure function of the seeds
+
+
+def test_grids_are_read_in_larger_ones_too() -> None:
+    """A thing stays on its code, wherever the grid has come to lie."""
+    grid, layout = torch.full((1, 1, 8, 8), LOW), torch.zeros(1, 1, 2, len(digits(LOOKS)), dtype=torch.int64)
+    grid[0, 0, 5, 2] = LOW + 7
+    layout[0, 0, 1] = torch.tensor((16, 1, 0, 0, MARGIN + 8 * 2 + 4, MARGIN + 8 * 5 + 4, 8, 0, WAY, WAY, 0))
+    sizes, corners = set(), set()
+    for seed in range(300):
+        batch = CanvasBatch(ROW, grid, torch.tensor([seed]), torch.zeros(1, dtype=torch.bool), layout)
+        seen = to_be_read(batch)
+        x, y = (seen.layout[0, 0, 1, X:SIZE] - MARGIN - 4) // 8
+        if seen.grid[0, 0, y, x] != Vocabulary.MASK:
+            assert seen.grid[0, 0, y, x] == LOW + 7
+        assert not seen.layout[0, 0, 0].any() and (seen.grid != Vocabulary.MASK).sum() <= 64
+        sizes.add(tuple(seen.grid.shape[2:]))
+        corners.add((int(x) - 2, int(y) - 5))
+    assert all(size % 4 == 0 for shape in sizes for size in shape) and (8, 8) in sizes and len(sizes) > 15
+    assert all(place % 2 == 0 for corner in corners for place in corner) and len(corners) > 15
 
 
 @pytest.fixture(scope="module")

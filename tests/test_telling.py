@@ -1,11 +1,10 @@
-"""Telling: how what is in a layout and in a grid is put into words."""
+"""Telling: how what is in a layout is put into words."""
 
-import pytest
 import torch
 import torch.nn.functional as F
 
 from kinetoken.data.toybox_layout import LOOKS, THINGS
-from kinetoken.layout import MARGIN, WAY, X, Y, digits
+from kinetoken.layout import HIDDEN, MARGIN, WAY, X, Y, digits
 from kinetoken.telling import Telling
 from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
@@ -29,20 +28,19 @@ def test_what_moves_is_told_of_the_thing_that_was_named() -> None:
     """Of two things, whichever is named: how it moves, and not how the other does. For pairs never seen before."""
     torch.manual_seed(0)
     width, rotation = 64, torch.stack((torch.ones(1, 16), torch.zeros(1, 16)))
-    telling = Telling(LOOKS, THINGS, 8, width, 32, 128)
+    telling = Telling(LOOKS, THINGS, width, 32, 128)
     names, out = torch.nn.Embedding(7, width), torch.nn.Linear(width, 3)
     parameters = [*telling.parameters(), *names.parameters(), *out.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=3e-3)
     every = torch.cartesian_prod(*[torch.arange(6)] * 2, *[torch.arange(3)] * 2, torch.arange(2))
     every = every[every[:, 0] != every[:, 1]][torch.randperm(540)]
-    cells = torch.zeros(1, 3, 0, 0, 8)
 
     def told(scenes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(logits of how the named thing moves, how it does)."""
         layout = _moving(scenes[:, :2], 10 * (scenes[:, 2:4] - 1))
         which = scenes[:, 4:]
         words = names(scenes[:, :2].gather(1, which))
-        more = telling(words, layout, cells.expand(len(scenes), -1, -1, -1, -1), rotation)
+        more = telling(words, layout, rotation)
         return out(words + more)[:, 0], scenes[:, 2:4].gather(1, which)[:, 0]
 
     for step in range(400):
@@ -64,22 +62,20 @@ def test_only_words_that_are_written_are_told_and_at_first_nothing() -> None:
     layout = _moving(torch.tensor([[1, 2]]), torch.tensor([[3, -3]]))
     with torch.inference_mode():
         words = network(row, grid, layout).words
-        assert (network.told_words(words, grid, layout) == words).all()
+        assert (network.told_words(words, layout) == words).all()
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 12, 4), (3, 0, 0)])
-def test_grounds_are_told_of_grids_of_any_size_and_of_none(shape: tuple[int, int, int]) -> None:
+def test_words_are_told_of_grounds_and_without_a_layout_that_nothing_is_known() -> None:
     network = noisy(CONFIG)
     row = torch.full((1, 4), Vocabulary.MASK)
-    grid = torch.randint(LOW, HIGH, (1, *shape), generator=torch.Generator().manual_seed(1))
-    layout = _moving(torch.tensor([[1, 2]]), torch.tensor([[3, -3]]))[:, : shape[0]]
+    layout = _moving(torch.tensor([[1, 2]]), torch.tensor([[3, -3]]))
+    layout[:, :, 0] = torch.tensor((16, LOOKS[0] - 1, 0, 1, 128, 128, 32, 0, WAY, WAY, 0))
+    other = layout.clone()
+    other[:, :, 0, 2] = 3
     with torch.inference_mode():
-        words = network(row, grid, layout).words
-        told = network.told_words(words, grid, layout)
-        untold = network.told_words(words, grid, layout[:, :, :0])
-    assert told.isfinite().all() and untold.isfinite().all() and not torch.allclose(told, untold)
-    if shape[1]:
-        other = grid.clone()
-        other[:, :, :2] = LOW
-        with torch.inference_mode():
-            assert not torch.allclose(network.told_words(words, other, layout), told)
+        words = network(row, row[:, :3, None, None].expand(1, 3, 0, 0), layout).words
+        told, otherwise = (network.told_words(words, things) for things in (layout, other))
+        untold = network.told_words(words, layout[:, :, :0])
+        hidden = network.told_words(words, torch.full_like(layout, HIDDEN))
+    assert told.isfinite().all() and not torch.allclose(told, otherwise)
+    torch.testing.assert_close(untold, hidden)

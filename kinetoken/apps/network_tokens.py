@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kinetoken.data.clip_tokens import token_shards, tokens_card
+from kinetoken.data.clip_tokens import LOOPS, token_shards, tokens_card
 from kinetoken.data.token_shards import TokenShard
 from kinetoken.data.toybox_tokens import plan_toybox, tokenize_toybox
 from kinetoken.recipes.network import ClipShare, NetworkRecipe
@@ -47,6 +47,8 @@ def toybox_tokens(
     turns += [recipe.plan_turns for _ in plans]
     first = recipe.data[0].shape
     shape = {"frames": first.frames, "width": first.width, "height": first.height}
+    if loops := [share.shape.frames for share in recipe.data if share.shape.loop]:
+        shape["loop_frames"] = loops[0]
     return Tokens(shards=shards + excerpts + plans, turns=_evenly(turns), prompts=PROMPTS, shape=shape)
 
 
@@ -88,9 +90,10 @@ def _shards(
     for share in data:
         shape = share.shape
         objects = "" if share.actors is None else f"-of-{share.actors}"
-        shard = folder / f"{shape.frames}x{shape.height}x{shape.width}{objects}-from-{first_seed}-{share.clips}"
+        size = f"{LOOPS if shape.loop else ''}{shape.frames}x{shape.height}x{shape.width}"
+        shard = folder / f"{size}{objects}-from-{first_seed}-{share.clips}"
         _once(shard, partial(_tokenize, tokenizer, shard, share, first_seed, total, on_tokenized))
-        shards.append(TokenShard(shard))
+        shards.append(TokenShard(shard, loop=shape.loop))
         first_seed += share.clips
     return shards
 

@@ -1,6 +1,6 @@
 """Toybox as training data: batches of clips that are a pure function of the step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,16 +17,22 @@ UNREST = {Speed.SLOW: 0.0, Speed.USUAL: 0.5, Speed.QUICK: 1.0}
 @dataclass(frozen=True, kw_only=True)
 class ClipShape:
     """Frames, height and width of a batch's clips, in pixels. crop: cut a square window of this side out of each, where
-    most happens."""
+    most happens. loop: after the last frame comes the first."""
 
     frames: int
     height: int = 64
     width: int = 64
     crop: int | None = None
+    loop: bool = False
 
     def enlarged(self, times: int) -> "ClipShape":
         crop = None if self.crop is None else times * self.crop
-        return ClipShape(frames=self.frames, height=times * self.height, width=times * self.width, crop=crop)
+        return replace(self, height=times * self.height, width=times * self.width, crop=crop)
+
+    def of(self, scene: Scene, fps: float = 8.0) -> UInt8[np.ndarray, "frames height width 3"]:
+        """The scene, rendered."""
+        clip = render(scene, frames=self.frames, width=self.width, height=self.height, fps=fps, loop=self.loop)
+        return clip.frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +65,7 @@ class ToyboxClips:
     def _windows(self, seed: int, shape: ClipShape, count: int) -> list[UInt8[np.ndarray, "frames height width 3"]]:
         actors = self.actors[seed % len(self.actors)] if self.actors else None
         scene = max((sample_scene(seed + k * _MOST_SCENES // 2, actors=actors) for k in range(self.tries)), key=_unrest)
-        frames = render(scene, frames=shape.frames, width=shape.width, height=shape.height, fps=self.fps).frames
+        frames = shape.of(scene, self.fps)
         return [frames] if shape.crop is None else liveliest(frames, shape.crop, count, np.random.default_rng(seed))
 
 

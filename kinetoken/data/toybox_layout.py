@@ -1,6 +1,7 @@
 """Scene to layout: where its actors are at the end of every layer of time and half-way to it, for a network that
 plans what it paints."""
 
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -8,29 +9,38 @@ from jaxtyping import Int
 
 from kinetoken.data.toybox_motion import Path, camera_path, paths
 from kinetoken.data.toybox_render import MARK_PITCH
-from kinetoken.data.toybox_scene import Colour, Scene, Shape, Texture
+from kinetoken.data.toybox_scene import Background, BackgroundColour, Colour, Scene, Shape, Texture
 from kinetoken.grid import CellSize, GridShape
 from kinetoken.layout import ANGLES, EIGHTHS, MARGIN, PLACES, QUARTERS, SIZES, WAY, digits
 
-LOOKS: Final = (len(Shape) + 1, len(Colour), len(Texture))
+GROUNDS: Final = tuple(product((False, True), repeat=2))  # whether there is a floor, and whether there are marks
+LOOKS: Final = (len(Shape) + len(GROUNDS), max(len(Colour), len(BackgroundColour)), len(BackgroundColour))
 THINGS: Final = 1 + 3  # the view, and as many actors as a scene may have
-VIEW: Final = len(Shape)  # what the view has for a shape
-SHAPES, COLOURS, TEXTURES = (list(kind) for kind in (Shape, Colour, Texture))
+SHAPES, COLOURS, TEXTURES, GROUND_COLOURS = (list(kind) for kind in (Shape, Colour, Texture, BackgroundColour))
 
 
 def layout(
-    scene: Scene, cell: CellSize, *, frames: int = 17, width: int = 64, height: int = 64, fps: float = 8.0
+    scene: Scene,
+    cell: CellSize,
+    *,
+    frames: int = 17,
+    width: int = 64,
+    height: int = 64,
+    fps: float = 8.0,
+    loop: bool = False,
 ) -> Int[np.ndarray, "time things digits"]:
     """Things are the view, then actors, in the order in which they are painted, seen by the camera. One that blinks is
-    there when it is not to be seen, too. The view is there if the ground has marks to see it by. Its place is where the
-    camera began, its radius the marks' distance from each other."""
-    layers = GridShape.of_clip(frames, height, width, cell).time
+    there when it is not to be seen, too. The view looks like its ground; its place is where the camera began, its
+    radius the distance of marks from each other. loop: as `render` has it; on a circle the first layer has as many
+    frames as any other."""
+    layers = GridShape.of_clip(frames, height, width, cell, loop=loop).time
     ends = np.arange(layers)
     quarters = ends[:, None] + (np.arange(QUARTERS) + 1) / QUARTERS - 1  # of every layer's time
-    times = quarters.clip(0).ravel() * cell.frames / fps
-    view, short = camera_path(scene.camera, times), min(width, height)
+    times = (quarters * cell.frames + (cell.frames - 1 if loop else 0)).clip(0).ravel() / fps
+    circle = frames / fps if loop else None
+    view, short = camera_path(scene.camera, times, circle=circle), min(width, height)
     told = np.zeros((layers, THINGS, len(digits(LOOKS))), np.int64)
-    trajectories = paths(scene, times, view_width=width / short, view_height=height / short)
+    trajectories = paths(scene, times, view_width=width / short, view_height=height / short, circle=circle)
     scale = view.zoom * short
 
     def thing(looks: tuple[int, ...], path: Path) -> Int[np.ndarray, "time digits"]:
@@ -46,12 +56,18 @@ def layout(
         way = [*((part + WAY).clip(0, 2 * WAY) for part in ways[:2]), ways[2] % ANGLES]
         return np.stack((seen, *(np.full(layers, look) for look in looks), *last, *way), axis=1).astype(np.int64)
 
-    if scene.background.marks:
-        nothing = np.zeros_like(times)
-        marks = Path(x=nothing, y=nothing + 0.5, radius=nothing + MARK_PITCH, angle=nothing, visible=nothing == 0)
-        told[:, 0] = thing((VIEW, 0, 0), marks)
+    nothing = np.zeros_like(times)
+    marks = Path(x=nothing, y=nothing + 0.5, radius=nothing + MARK_PITCH, angle=nothing, visible=nothing == 0)
+    told[:, 0] = thing(ground(scene.background), marks)
     for slot, (actor, path) in enumerate(zip(scene.actors, trajectories, strict=True), start=1):
         told[:, slot] = thing(
             (SHAPES.index(actor.shape), COLOURS.index(actor.colour), TEXTURES.index(actor.texture)), path
         )
     return told
+
+
+def ground(background: Background) -> tuple[int, int, int]:
+    """The looks of the view: floor and marks in a shape's place, the colours at the bottom and at the top in those of
+    a colour and a texture."""
+    top, bottom = (GROUND_COLOURS.index(background.colours[i]) for i in (0, -1))
+    return len(Shape) + GROUNDS.index((background.floor, background.marks)), bottom, top

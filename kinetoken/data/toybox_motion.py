@@ -1,7 +1,7 @@
 """Where every actor is at any time: closed forms for lone motions, pymunk where bodies meet."""
 
-from dataclasses import dataclass
-from math import dist
+from dataclasses import dataclass, replace
+from math import ceil, dist
 from typing import Final
 
 import numpy as np
@@ -97,14 +97,48 @@ class CameraPath:
     zoom: Times
 
 
-def paths(scene: Scene, times: Times, *, view_width: float = 1.0, view_height: float = 1.0) -> list[Path]:
-    """Where the actors are at `times`. The view's size, in world units, is where movers wrap around."""
-    if scene.relation == Relation.BUMPS_INTO:
-        return _collision(scene.actors, times)
-    return [_path(actor, scene.background.ground, times, view_width, view_height) for actor in scene.actors]
+def paths(
+    scene: Scene, times: Times, *, view_width: float = 1.0, view_height: float = 1.0, circle: float | None = None
+) -> list[Path]:
+    """Where the actors are at `times`. The view's size, in world units, is where movers wrap around.
+
+    circle: so many seconds after it has begun, all is again as it was. What spins, orbits, blinks or bounces does so a
+    whole number of times, a bounce as high as it takes for that; all else goes on for half of the circle, and back.
+    """
+    ground = scene.background.ground
+    if circle is None:
+        if scene.relation == Relation.BUMPS_INTO:
+            return _collision(scene.actors, times)
+        return [_path(actor, ground, times, view_width, view_height) for actor in scene.actors]
+    if scene.relation:
+        return paths(scene, _there_and_back(times, circle), view_width=view_width, view_height=view_height)
+    return [
+        _path(fitting, ground, own_times, view_width, view_height)
+        for fitting, own_times in (_on_a_circle(actor, ground, times, circle) for actor in scene.actors)
+    ]
 
 
-def camera_path(camera: Camera, times: Times) -> CameraPath:
+def _on_a_circle(actor: Actor, ground: float, times: Times, circle: float) -> tuple[Actor, Times]:
+    """An actor and the times of its own motion at which it is seen, so that it comes round in `circle` seconds."""
+    if actor.motion == Motion.BOUNCES:
+        rest, fall_seconds = _fall(actor, ground)
+        fall_seconds = circle / ceil(circle / (2 * fall_seconds)) / 2
+        return replace(actor, y=rest + GRAVITY * fall_seconds**2 / 2), times
+    turn = {Motion.SPINS: 2 * np.pi / SPIN, Motion.ORBITS: 2 * np.pi / ORBIT, Motion.BLINKS: 1 / BLINK}
+    if actor.motion not in turn:
+        return actor, _there_and_back(times, circle)
+    seconds = turn[actor.motion] / PACE[actor.speed]
+    return actor, times % circle * (max(1, round(circle / seconds)) * seconds / circle)
+
+
+def _there_and_back(times: Times, circle: float) -> Times:
+    return circle / 2 - np.abs(times % circle - circle / 2)
+
+
+def camera_path(camera: Camera, times: Times, *, circle: float | None = None) -> CameraPath:
+    """circle: it comes back within so many seconds."""
+    if circle is not None:
+        times = _there_and_back(times, circle)
     seconds = np.minimum(times, CAMERA_SECONDS)
     pan = {Camera.PANS_LEFT: -PAN, Camera.PANS_RIGHT: PAN}.get(camera, 0.0)
     zoom = {Camera.ZOOMS_IN: ZOOM, Camera.ZOOMS_OUT: 1 / ZOOM}.get(camera, 1.0)
@@ -145,14 +179,18 @@ def _centre(actor: Actor, ground: float, times: Times) -> tuple[Times, Times]:
 
 def _under_gravity(actor: Actor, ground: float, times: Times) -> Times:
     """Height of the centre: dropped from rest at time 0; lands for good (falls) or bounces up to where it began."""
-    rest = ground + OUTLINE[actor.shape].below * RADIUS[actor.size]
-    drop = max(actor.y - rest, 1e-6)
-    fall_seconds = (2 * drop / GRAVITY) ** 0.5
+    rest, fall_seconds = _fall(actor, ground)
     if actor.motion == Motion.FALLS:
         since_apex = np.minimum(times, fall_seconds)
     else:
         since_apex = (times + fall_seconds) % (2 * fall_seconds) - fall_seconds
-    return rest + drop - GRAVITY * since_apex**2 / 2
+    return rest + GRAVITY * (fall_seconds**2 - since_apex**2) / 2
+
+
+def _fall(actor: Actor, ground: float) -> tuple[float, float]:
+    """(the height of its centre once it has landed, how many seconds it falls from where it begins)."""
+    rest = ground + OUTLINE[actor.shape].below * RADIUS[actor.size]
+    return rest, (2 * max(actor.y - rest, 1e-6) / GRAVITY) ** 0.5
 
 
 def _turned(actor: Actor, rate: float, times: Times) -> Times:

@@ -54,15 +54,17 @@ SPOTS: Final = {
 """Centres of the spots on a shape of radius 1."""
 
 
-def render(scene: Scene, *, frames: int = 17, width: int = 64, height: int = 64, fps: float = 8.0) -> Clip:
-    """The scene at times k / fps, at any size; anti-aliased."""
+def render(
+    scene: Scene, *, frames: int = 17, width: int = 64, height: int = 64, fps: float = 8.0, loop: bool = False
+) -> Clip:
+    """The scene at times k / fps, at any size; anti-aliased. loop: after the last frame comes the first."""
     if min(frames, width, height) < 1 or fps <= 0:
         raise ValueError(f"frames, width, height and fps must be positive; found {frames}, {width}, {height}, {fps}")
-    times = np.arange(frames) / fps
+    times, circle = np.arange(frames) / fps, frames / fps if loop else None
     short = min(width, height)
-    camera = camera_path(scene.camera, times)
+    camera = camera_path(scene.camera, times, circle=circle)
     canvas = _background(scene.background, camera, width=width, height=height)
-    trajectories = paths(scene, times, view_width=width / short, view_height=height / short)
+    trajectories = paths(scene, times, view_width=width / short, view_height=height / short, circle=circle)
     for actor, path in zip(scene.actors, trajectories, strict=True):
         _paint(canvas, actor, path, camera)
     return Clip(frames=canvas, fps=fps)

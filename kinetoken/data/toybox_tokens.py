@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch.utils.data import DataLoader, Dataset
 
 from kinetoken.data.token_shards import write_layouts, write_shard
-from kinetoken.data.toybox import captions, render, sample_scene
+from kinetoken.data.toybox import captions, sample_scene
 from kinetoken.data.toybox_captions import Style
 from kinetoken.data.toybox_clips import ClipShape
 from kinetoken.data.toybox_layout import layout
@@ -53,22 +53,13 @@ def tokenize_toybox(
         num_workers=workers,
         prefetch_factor=2 if workers else None,
     )
-    told = (
-        layout(
-            sample_scene(seed, actors=actors),
-            tokenizer.config.cell,
-            frames=shape.frames,
-            width=shape.width,
-            height=shape.height,
-        )
-        for seed in range(first_seed, first_seed + clips)
-    )
+    scenes = (sample_scene(seed, actors=actors) for seed in range(first_seed, first_seed + clips))
     return write_shard(
         folder,
-        islice(_tokenized(tokenizer, rendered), clips),
+        islice(_tokenized(tokenizer, rendered, shape.loop), clips),
         count=clips,
         visual_codes=tokenizer.config.quantizer.codes,
-        layouts=np.stack(list(told)),
+        layouts=np.stack([_layout(scene, tokenizer.config.cell, shape) for scene in scenes]),
     )
 
 
@@ -79,9 +70,13 @@ def plan_toybox(folder: Path, cell: CellSize, *, shape: ClipShape, scenes: int, 
     told = ((seed, sample_scene(seed)) for seed in count(first_seed))
     bent = (each for each in told if _bends(each[1]) or not each[0] % STRAIGHT)
     for seed, scene in islice(bent, scenes):
-        layouts.append(layout(scene, cell, frames=shape.frames, width=shape.width, height=shape.height))
+        layouts.append(_layout(scene, cell, shape))
         texts.append(_texts(scene, seed))
     write_layouts(folder, np.stack(layouts), texts)
+
+
+def _layout(scene: Scene, cell: CellSize, shape: ClipShape) -> Int[np.ndarray, "time things digits"]:
+    return layout(scene, cell, frames=shape.frames, width=shape.width, height=shape.height, loop=shape.loop)
 
 
 def _bends(scene: Scene) -> bool:
@@ -108,14 +103,13 @@ class _Rendered(Dataset[Any]):
             raise IndexError(batch)
         first = self.first_seed + batch * CLIPS_AT_ONCE
         scenes = [self.scene(seed) for seed in range(first, first + CLIPS_AT_ONCE)]
-        shape = self.shape
-        frames = [render(s, frames=shape.frames, width=shape.width, height=shape.height).frames for s in scenes]
+        frames = [self.shape.of(scene) for scene in scenes]
         return torch.from_numpy(np.stack(frames)), [_texts(scene, seed) for seed, scene in enumerate(scenes, first)]
 
 
 def _tokenized(
-    tokenizer: VideoTokenizer, batches: DataLoader[Any]
+    tokenizer: VideoTokenizer, batches: DataLoader[Any], loop: bool
 ) -> Iterator[tuple[Int[np.ndarray, "time rows columns"], list[str]]]:
     for frames, texts in batches:
-        codes = tokenizer.encode(frames.to(tokenizer.device).float() / 127.5 - 1).cpu().numpy()
+        codes = tokenizer.encode(frames.to(tokenizer.device).float() / 127.5 - 1, loop=loop).cpu().numpy()
         yield from zip(codes, texts, strict=True)

@@ -90,14 +90,16 @@ def drift(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> 
 def looping(generator: Generator, prompts: Sequence[str]) -> Iterator[Record]:
     """Whether what is asked for as a loop leads from its end to its beginning: by a step no larger than its median one.
     Clip k has seed k; figure: the one step in units of the other, which counts as a tenth of a level at least.
-    measures: whether the step is, at least, no larger than the largest of the clip."""
+    measures: likewise, the largest step: a loop begins where that shows least, so a jump is elsewhere, if anywhere."""
     for number, prompt in enumerate(prompts):
         clip = generator.generate(prompt, seed=number, loop=True)
         last_to_first, median = seam(clip)
-        ratio = last_to_first / max(median, 0.1)
-        unseen = {"seam_within_largest_step": float(last_to_first <= step_sizes(clip.frames).max(initial=0))}
+        usual = max(median, 0.1)
+        largest = {"largest_over_median_step": float(step_sizes(clip.frames).max(initial=0) / usual)}
         verdict = {"loop": loops(clip)}
-        yield Record(seed=number, text=prompt, verdict=verdict, figure=ratio, clip=clip, measures=unseen)
+        yield Record(
+            seed=number, text=prompt, verdict=verdict, figure=last_to_first / usual, clip=clip, measures=largest
+        )
 
 
 def captioning(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:

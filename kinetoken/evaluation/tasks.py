@@ -7,8 +7,13 @@ meet new ones within a frame, their mean difference is at most the 95th percenti
 mean of what was at the join before, or of what is within BESIDE pixels of it where nothing was. moves: new frames
 differ from each other. monotonic: the stronger remixes are, the less their layouts are like the source's.
 
-And prompt: every attribute that the caption states is judged right. The figure is the seam's difference as a share of
-what is allowed; for remix and variations it is the correlation of layouts with the source.
+Of a loop, seam: the step from its last frame to its first is at most the median step. Of a long clip: every step with
+which a window begins is at most the 95th percentile of all its steps.
+
+And prompt: every attribute that the caption states is judged right; picture: those that one frame can show, of an image
+or a loop, and of the first frame of a clip, which an image should equal; words: all that a caption says is right. The
+figure is the seam's difference as a share of what is allowed; for remix and variations it is the correlation of layouts
+with the source.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +23,14 @@ import numpy as np
 
 from kinetoken import tasks
 from kinetoken.clip import Clip
-from kinetoken.data.toybox import Scene, captions, render, sample_scene
+from kinetoken.data.toybox import Caption, Scene, captions, render, sample_scene
 from kinetoken.draft import STILL, Draft, step_sizes
 from kinetoken.editing import Card
+from kinetoken.evaluation.captions import caption_verdict
 from kinetoken.evaluation.generation import FIRST_SEED, Record, summary
 from kinetoken.evaluation.judge import judge
 from kinetoken.generator import Generator
+from kinetoken.loops import loops
 
 SHOWN_WHOLE = ("generate", "animate", "extend", "prepend", "connect", "inpaint", "recut")  # judged by the prompt
 PROMISES = ("kept", "exact", "seam", "moves")
@@ -56,7 +63,9 @@ DRAFTS: dict[str, Callable[[Clip], Draft]] = {
     "remix 0.75": lambda clip: tasks.remix(clip, strength=0.75),
     "variations": lambda clip: tasks.remix(clip, strength=0.85),
 }
-JOBS = (*DRAFTS, "sizes", "storyboard")
+JOBS = ("image", *DRAFTS, "loop", "long", "sizes", "storyboard", "caption")
+PICTURED = ("shape", "colour", "texture", "size", "background", "background.floor")
+LONG = 3  # times the model's length
 
 
 def every_job(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
@@ -68,6 +77,12 @@ def every_job(generator: Generator, *, count: int, first_seed: int = FIRST_SEED)
         for number in range(count):
             scene = sample_scene(first_seed + number, actors=1, split="held-out")
             match job:
+                case "image" | "loop":
+                    record = _told(generator, job, scene, number)
+                case "long":
+                    record = _long(generator, scene, number)
+                case "caption":
+                    record = _captioned(generator, scene, number)
                 case "sizes":
                     record = _sizes(generator, scene, number)
                 case "storyboard":
@@ -105,7 +120,46 @@ def _edited(generator: Generator, job: str, scene: Scene, seed: int) -> Record:
     if job in SHOWN_WHOLE:
         shown = judge(made, scene).shown
         verdict["prompt"] = all(shown[path] for path in caption.stated)
+    if job == "generate":
+        verdict["picture"] = _pictured(_part(made, 0, 1), scene, caption)
     return Record(seed=seed, text=f"{job}: {caption.text}", verdict=verdict, figure=figure, clip=made)
+
+
+def _told(generator: Generator, job: str, scene: Scene, seed: int) -> Record:
+    """An image or a loop, from words."""
+    caption, config = captions(scene, seed)[1], generator.config
+    loop = job == "loop"
+    made = generator.generate(caption.text, seed=seed, frames=None if loop else 1, loop=loop)
+    frames = (config.loop_frames or config.frames) if loop else 1
+    verdict = {"exact": made.frames.shape == (frames, config.height, config.width, 3)}
+    verdict["picture"] = _pictured(made, scene, caption)
+    if loop:
+        verdict["seam"] = loops(made)
+    return Record(seed=seed, text=f"{job}: {caption.text}", verdict=verdict, clip=made)
+
+
+def _pictured(clip: Clip, scene: Scene, caption: Caption) -> bool:
+    shown = judge(clip, scene).shown
+    return all(shown[path] for path in caption.stated if path.removeprefix("actors.0.") in PICTURED)
+
+
+def _long(generator: Generator, scene: Scene, seed: int) -> Record:
+    caption, config = captions(scene, seed)[1], generator.config
+    frames = LONG * config.frames
+    parts = [part.clip for part in generator.stream_long(caption.text, frames=frames, seed=seed)]
+    made = Clip(frames=np.concatenate([part.frames for part in parts]), fps=config.fps)
+    steps = step_sizes(made.frames)
+    joins = steps[np.cumsum([len(part) for part in parts[:-1]]) - 1]
+    figure = float(joins.max() / max(STILL, np.percentile(steps, 95)))
+    verdict = {"exact": len(made) == frames, "seam": figure <= 1}
+    return Record(seed=seed, text=f"long: {caption.text}", verdict=verdict, figure=figure, clip=made)
+
+
+def _captioned(generator: Generator, scene: Scene, seed: int) -> Record:
+    clip = render(scene)
+    text = generator.caption(clip)
+    verdict = {"words": all(caption_verdict(text, scene).values())}
+    return Record(seed=seed, text=f"caption: {text}", verdict=verdict, clip=clip)
 
 
 def _sizes(generator: Generator, scene: Scene, seed: int) -> Record:

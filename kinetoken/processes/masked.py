@@ -47,7 +47,7 @@ class MaskedObjective(nn.Module):
             shares = (1 / shares.mean((1, 2, 3), keepdim=True).clamp_min(FEWEST)).expand_as(hidden_grid)[hidden_grid]
             grid_loss = linear_cross_entropy(*self.network.grid_head(cells[hidden_grid]), answers, shares)
         if hidden_text.any():
-            words = self.network.told_words(words, *canvas.masked[1:], loop=canvas.loop)
+            words = self.network.told_words(words, canvas.masked[2], loop=canvas.loop)
         text_logits = self.network.text_logits(words[hidden_text]).float()
         text_loss = F.cross_entropy(text_logits, canvas.text[hidden_text], reduction="sum")
         thing_shares = hidden_things.float()
@@ -198,7 +198,7 @@ def fill_text(network: Transformer, canvas: Canvas, seed: int, *, temperature: f
         place = int((~canvas.text_known[0]).nonzero()[0])
         here = torch.arange(length, device=canvas.text.device)[None] == place
         words = network(*canvas.masked, loop=canvas.loop).words
-        features = network.told_words(words, *canvas.masked[1:], loop=canvas.loop)[here]
+        features = network.told_words(words, canvas.masked[2], loop=canvas.loop)[here]
         word = sample(network.text_logits(features).float(), noise, temperature)
         canvas = canvas.with_text(here, word)
         if int(word) == Vocabulary.END:

@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from kinetoken.canvas import NO_LAYOUT, Canvas
 from kinetoken.grid import GridShape
-from kinetoken.layout import HIDDEN
+from kinetoken.layout import EIGHTHS, HIDDEN, MARGIN, PLACES, X, Y
 from kinetoken.processes.orders import halton_ranks, layer_ranks, outwards, random_ranks
 from kinetoken.vocabulary import Vocabulary
 
@@ -35,6 +36,10 @@ nothing is painted yet: there a layout is to be gone on with, as when a picture 
 WHOLE, OF_PARTS = 0.5, 0.5
 """How many grids that are there to learn to read are known as a whole, and of how many a tube, or all but a tube, is
 all that is known."""
+
+WIDER, ROOM = 0.25, (PLACES - 2 * MARGIN) // EIGHTHS
+"""How many batches of them lie somewhere in a larger grid, as when a picture is gone on with at its sides; and how
+many rows and columns a layout can tell of."""
 
 FEWEST = 0.05
 """A canvas with a smaller share of its codes hidden counts for less: a step must not be about a few codes alone."""
@@ -88,12 +93,32 @@ def training_canvas(batch: CanvasBatch, masking: MaskingConfig) -> Canvas:
     return replace(canvas, layout=batch.layout, layout_known=layout & (batch.layout[..., 0] != HIDDEN))
 
 
-def to_be_read(batch: CanvasBatch) -> Int[Tensor, "batch time rows columns"]:
-    """The grids of a batch, MASK where a reader is not shown them: as they are when a clip is told in words, goes on or
-    is filled in."""
+class ToRead(NamedTuple):
+    """Grids, MASK where a reader is not shown them, and what is there."""
+
+    grid: Int[Tensor, "batch time rows columns"]
+    layout: Int[Tensor, "batch time things digits"]
+
+
+def to_be_read(batch: CanvasBatch) -> ToRead:
+    """The grids of a batch as they are when a clip is told in words, goes on or is filled in."""
     shape = GridShape(time=batch.grid.shape[1], rows=batch.grid.shape[2], columns=batch.grid.shape[3])
-    shown = np.stack([_shown(np.random.default_rng(int(seed)), shape) for seed in batch.seeds])
-    return batch.grid.masked_fill(~torch.from_numpy(shown).to(batch.grid.device), Vocabulary.MASK)
+    rngs = [np.random.default_rng(int(seed)) for seed in batch.seeds]
+    shown = torch.from_numpy(np.stack([_shown(rng, shape) for rng in rngs])).to(batch.grid.device)
+    seen = ToRead(batch.grid.masked_fill(~shown, Vocabulary.MASK), batch.layout)
+    return _in_a_larger_grid(seen, rngs[0]) if rngs[0].random() < WIDER else seen
+
+
+def _in_a_larger_grid(seen: ToRead, rng: np.random.Generator) -> ToRead:
+    """Anywhere in one of which nothing more is known. By fours there are more rows and columns, as patches have them,
+    by twos before it, as squares of codes have them."""
+    more = [4 * int(rng.integers(max(ROOM - size, 0) // 4 + 1)) for size in seen.grid.shape[2:]]
+    above, left = (2 * int(rng.integers(room // 2 + 1)) for room in more)
+    grid = F.pad(seen.grid, (left, more[1] - left, above, more[0] - above), value=Vocabulary.MASK)
+    moved = seen.layout.clone()
+    moved[..., X] += EIGHTHS * left
+    moved[..., Y] += EIGHTHS * above
+    return ToRead(grid, torch.where(seen.layout[..., :1] > 0, moved, seen.layout))
 
 
 def to_be_written(canvas: Canvas) -> Bool[Tensor, "batch time things"]:

@@ -1,6 +1,8 @@
 """Planning: the layout of a canvas, read where its grid is known, and written where it is not."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import permutations
 from typing import Final
 
@@ -9,12 +11,25 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from kinetoken.canvas import Canvas
-from kinetoken.layout import HIDDEN, Foretold, Others, at, beside, going_on, together
+from kinetoken.layout import (
+    EIGHTHS,
+    HIDDEN,
+    SIZE,
+    Foretold,
+    Others,
+    at,
+    beside,
+    centres,
+    going_on,
+    together,
+)
 from kinetoken.processes.masking import CanvasBatch, to_be_read
 from kinetoken.processes.orders import outwards
 from kinetoken.things import ThingsOut
 from kinetoken.transformer import Transformer
 
+DRAWS: Final = 8  # of a thing that is to be where nothing is known
+INNER: Final = 0.8  # of a radius: so much of a thing covers what is behind it, whatever its shape
 SURE: Final = 0.999
 """How probable it must be that a thing is not there, if it is to be written without having been waited for."""
 
@@ -27,8 +42,8 @@ class ReadingObjective(nn.Module):
         self.network = network
 
     def forward(self, batch: CanvasBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        codes = self.network.codes(to_be_read(batch))
-        return self.network.reader.loss(codes, batch.layout, loop=bool(batch.loop.any()))
+        seen = to_be_read(batch)
+        return self.network.reader.loss(self.network.codes(seen.grid), seen.layout, loop=bool(batch.loop.any()))
 
 
 @torch.inference_mode()
@@ -57,7 +72,8 @@ def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, te
             nothing = _surely_none(head.logits(features, ahead, others, things, 0).float(), temperature)
             settled = known | nothing
             slot = int(settled.int().argmin())  # the first that is to be thought about, if there is one
-            things[slot] = _written(head, features, ahead, others, slot, noise, temperature)
+            draw = partial(_written, head, features, ahead, others, slot, noise, temperature)
+            things[slot] = _fitting(draw, canvas.grid_known[0, time] & (slot > 0))
             here = torch.zeros_like(canvas.layout_known)
             settled[: slot + 1] = True
             here[0, time] = ~known & settled.cumprod(0).bool()
@@ -128,6 +144,30 @@ def _naming(
     ways = {way: sum(nats[of] for of in zip(way, there, strict=True)) for way in permutations(slots, len(there))}
     best = min(ways, key=lambda way: ways[way])
     return best, ways[best]
+
+
+def _fitting(draw: Callable[[], Int[Tensor, " digits"]], known: Bool[Tensor, "rows columns"]) -> Int[Tensor, " digits"]:
+    """The first thing drawn that is not where cells are known, for who is there has been read; or, of DRAWS, the one
+    that is so the least."""
+    best, least = draw(), 0
+    if not known.any():
+        return best
+    for number in range(DRAWS):
+        thing = best if number == 0 else draw()
+        covered = int((known & _covered(thing, known.shape)).sum())
+        if number == 0 or covered < least:
+            best, least = thing, covered
+        if not least:
+            break
+    return best
+
+
+def _covered(thing: Int[Tensor, " digits"], size: Sequence[int]) -> Bool[Tensor, "rows columns"]:
+    """The cells whose middle lies under the inner part of a thing."""
+    rows, columns = (torch.arange(count, device=thing.device) + 0.5 for count in size)
+    x, y = centres(thing)
+    away = torch.hypot(columns - x, rows[:, None] - y)
+    return (away < INNER * thing[SIZE] / EIGHTHS) & (thing[0] > 0)
 
 
 def _written(

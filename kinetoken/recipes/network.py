@@ -69,6 +69,7 @@ def debug() -> NetworkRecipe:
         data=(
             ClipShare(shape=ClipShape(frames=5, height=32, width=32), clips=8, turns=3),
             ClipShare(shape=ClipShape(frames=1, height=32, width=32), clips=8, turns=1),
+            ClipShare(shape=ClipShape(frames=8, height=32, width=32, loop=True), clips=8, turns=1),
         ),
         plans=8,
         plan_turns=1,
@@ -83,6 +84,7 @@ TOYBOX = (
     ClipShare(shape=ClipShape(frames=33), clips=300, turns=1),
     ClipShare(shape=ClipShape(frames=17, height=64, width=96), clips=300, turns=1),
     ClipShare(shape=ClipShape(frames=17, height=96, width=64), clips=300, turns=1),
+    ClipShare(shape=ClipShape(frames=24, loop=True), clips=3_000, turns=2),
 )
 """The first share's shape is the model's."""
 TOYBOX_SAMPLING = SamplingConfig(
@@ -95,7 +97,7 @@ much again, and gain nothing where a layout says what is to be painted."""
 def pictures() -> NetworkRecipe:
     """Shapes, colours and grounds, before anything moves: half an hour on two CPU cores. Then kinetoken train network
     --recipe small --from RUN/model."""
-    turns = (0, 0, 2, 0, 0, 0)
+    turns = (0, 0, 2, 0, 0, 0, 0)
     return NetworkRecipe(
         data=tuple(replace(share, turns=count) for share, count in zip(TOYBOX, turns, strict=True)),
         excerpts=(
@@ -151,7 +153,7 @@ def small() -> NetworkRecipe:
 def painting() -> NetworkRecipe:
     """After `small`: how things are drawn, mostly from windows, which are full of edges. What takes the whole network
     hours takes the part that does it minutes (docs/journal.md)."""
-    turns = (2, 0, 0, 0, 0, 0)
+    turns = (2, 0, 0, 0, 0, 0, 1)
     return replace(
         small(),
         parts=("things_on_grid", "code_", "digit_out"),
@@ -168,7 +170,7 @@ def painting() -> NetworkRecipe:
 
 def planning() -> NetworkRecipe:
     """After `painting`: how layouts are written, by their head alone, mostly from scenes that nobody has rendered."""
-    turns = (1, 1, 0, 0, 0, 0)
+    turns = (1, 1, 0, 0, 0, 0, 1)
     return replace(
         small(),
         parts=("things_out",),
@@ -182,7 +184,7 @@ def planning() -> NetworkRecipe:
 
 def reading() -> NetworkRecipe:
     """How layouts are read from grids, by a part that needs no other: half an hour on one CPU core."""
-    turns = (2, 4, 1, 1, 1, 1)
+    turns = (2, 4, 1, 1, 1, 1, 1)
     return replace(
         small(),
         parts=("reader",),
@@ -197,8 +199,8 @@ def reading() -> NetworkRecipe:
 
 
 def telling() -> NetworkRecipe:
-    """After `small`: how layouts are put into words, and grounds, which are in no layout."""
-    turns = (1, 1, 0, 0, 0, 0)
+    """After `small`: how layouts are put into words."""
+    turns = (1, 1, 0, 0, 0, 0, 0)
     return replace(
         small(),
         parts=("telling.", "word_out"),

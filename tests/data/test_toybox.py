@@ -208,6 +208,28 @@ def test_bounces_are_elastic_and_falls_end():
     assert fall.y[-1] == pytest.approx(RADIUS[Size.USUAL])
 
 
+@given(seed=SEEDS, circle=st.sampled_from([2.0, 3.0, 4.5]))
+@settings(max_examples=60, deadline=None)
+def test_on_a_circle_everything_comes_round(seed, circle):
+    """Where it was, as large, turned as far up to whole turns, and without a jump on the way."""
+    scene, times = sample_scene(seed), np.linspace(0, circle, 481)
+    for begin, path in zip(paths(scene, times[:1], circle=circle), paths(scene, times, circle=circle), strict=True):
+        for name in ("x", "y", "radius"):
+            values = getattr(path, name)
+            assert values[-1] == pytest.approx(getattr(begin, name)[0], abs=1e-6)
+            assert np.abs(np.diff(values)).max() < 0.03
+        assert np.cos(path.angle[-1]) == pytest.approx(np.cos(begin.angle[0]), abs=1e-6)
+        assert path.visible[-1] == begin.visible[0]
+
+
+def test_on_a_circle_gravity_is_what_it_is_and_nothing_bounces_higher():
+    times = np.arange(480) / 160
+    for y in (0.5, 0.7, 0.9):
+        (path,) = paths(alone(motion=Motion.BOUNCES, y=y), times, circle=3.0)
+        assert path.y.max() <= y + 1e-9
+        assert np.median(np.diff(path.y, 2)) * 160**2 == pytest.approx(-GRAVITY, rel=1e-3)
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_collisions_keep_momentum_and_energy(seed):
     scene = next(

@@ -3,7 +3,8 @@ import pytest
 
 from kinetoken.clip import Clip
 from kinetoken.evaluation.generation import Record
-from kinetoken.evaluation.tasks import broken_promises, seam
+from kinetoken.evaluation.tasks import JOBS, broken_promises, every_job, seam, summary_by_job
+from kinetoken.generator import Generator
 
 
 def moving_bar(frames: int = 9) -> Clip:
@@ -59,3 +60,11 @@ def test_broken_promises_are_told_job_by_job() -> None:
     assert broken_promises(whole) == [], "a prompt that is not followed is a figure, not a promise"
     broken = [*whole, record("extend", 1.4, seam=False), record("remix 0.75", 1.5, kept=True)]
     assert broken_promises(broken) == ["extend: seam, 1 of 2", "remix: monotonic, 0.90 then 0.95"]
+
+
+def test_every_job_is_measured() -> None:
+    """On the bundled model, hastily: what is kept and how long it is must be right all the same, or it raises."""
+    hasty = Generator.from_pretrained("toybox", device="cpu").with_sampling(steps=2)
+    figures = summary_by_job(list(every_job(hasty, count=1)))
+    assert set(figures) == set(JOBS) and all(figures[job]["count"] == 1 for job in JOBS)
+    assert figures["loop"]["by_attribute"]["seam"] == figures["extend"]["by_attribute"]["seam"] == 1
