@@ -12,9 +12,9 @@ RADICES = digits(LOOKS)
 def _sight(x: int, y: int, shape: int, before: tuple[int, int], *, seen: int = 16, likely: float = 0.9) -> Sight:
     """In eighths from the grid's corner."""
     thing = torch.tensor((seen, shape, 0, 0, MARGIN + x, MARGIN + y, 8, 0, WAY, WAY, 0))
-    looks = [torch.full((radix,), 0.01 / radix) for radix in LOOKS]
+    looks = [torch.full((radix,), 0.02 / radix) for radix in LOOKS]
     for likely_of, digit in zip(looks, (shape, 0, 0), strict=True):
-        likely_of[digit] += 0.99
+        likely_of[digit] += 0.98
     return Sight(thing, [MARGIN + before[0], MARGIN + before[1]], looks, likely)
 
 
