@@ -11,18 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from kinetoken.canvas import Canvas
-from kinetoken.layout import (
-    EIGHTHS,
-    HIDDEN,
-    SIZE,
-    Foretold,
-    Others,
-    at,
-    beside,
-    centres,
-    going_on,
-    together,
-)
+from kinetoken.layout import EIGHTHS, HIDDEN, SIZE, Foretold, Others, at, beside, centres, going_on, together
 from kinetoken.processes.masking import CanvasBatch, to_be_read
 from kinetoken.processes.orders import outwards
 from kinetoken.things import ThingsOut
@@ -149,17 +138,16 @@ def _naming(
 def _fitting(draw: Callable[[], Int[Tensor, " digits"]], known: Bool[Tensor, "rows columns"]) -> Int[Tensor, " digits"]:
     """The first thing drawn that is not where cells are known, for who is there has been read; or, of DRAWS, the one
     that is so the least."""
-    best, least = draw(), 0
     if not known.any():
-        return best
-    for number in range(DRAWS):
-        thing = best if number == 0 else draw()
+        return draw()
+    drawn: list[tuple[int, Tensor]] = []
+    while len(drawn) < DRAWS:
+        thing = draw()
         covered = int((known & _covered(thing, known.shape)).sum())
-        if number == 0 or covered < least:
-            best, least = thing, covered
-        if not least:
-            break
-    return best
+        if not covered:
+            return thing
+        drawn.append((covered, thing))
+    return min(drawn, key=lambda one: one[0])[1]
 
 
 def _covered(thing: Int[Tensor, " digits"], size: Sequence[int]) -> Bool[Tensor, "rows columns"]:
