@@ -91,7 +91,8 @@ def _shards(
         shape = share.shape
         objects = "" if share.actors is None else f"-of-{share.actors}"
         size = f"{LOOPS if shape.loop else ''}{shape.frames}x{shape.height}x{shape.width}"
-        shard = folder / f"{size}{objects}-from-{first_seed}-{share.clips}"
+        beyond = f"-beyond-{shape.beyond}" if shape.beyond else ""
+        shard = folder / f"{size}{beyond}{objects}-from-{first_seed}-{share.clips}"
         _once(shard, partial(_tokenize, tokenizer, shard, share, first_seed, total, on_tokenized))
         shards.append(TokenShard(shard, loop=shape.loop))
         first_seed += share.clips

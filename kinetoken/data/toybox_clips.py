@@ -1,12 +1,15 @@
 """Toybox as training data: batches of clips that are a pure function of the step."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from kinetoken.data.toybox import Motion, Scene, Speed, render, sample_scene
+from kinetoken.data.toybox_layout import layout
+from kinetoken.grid import CellSize
 from kinetoken.tokenizer.losses import ClipBatch
 
 VALIDATION_SEEDS = 2**40  # scenes from here on are never trained on
@@ -17,22 +20,33 @@ UNREST = {Speed.SLOW: 0.0, Speed.USUAL: 0.5, Speed.QUICK: 1.0}
 @dataclass(frozen=True, kw_only=True)
 class ClipShape:
     """Frames, height and width of a batch's clips, in pixels. crop: cut a square window of this side out of each, where
-    most happens. loop: after the last frame comes the first."""
+    most happens. loop: after the last frame comes the first. beyond: pixels on every side that lie outside of the
+    scene's frame."""
 
     frames: int
     height: int = 64
     width: int = 64
     crop: int | None = None
     loop: bool = False
+    beyond: int = 0
 
     def enlarged(self, times: int) -> "ClipShape":
         crop = None if self.crop is None else times * self.crop
-        return replace(self, height=times * self.height, width=times * self.width, crop=crop)
+        return replace(
+            self, height=times * self.height, width=times * self.width, crop=crop, beyond=times * self.beyond
+        )
 
     def of(self, scene: Scene, fps: float = 8.0) -> UInt8[np.ndarray, "frames height width 3"]:
         """The scene, rendered."""
-        clip = render(scene, frames=self.frames, width=self.width, height=self.height, fps=fps, loop=self.loop)
-        return clip.frames
+        return render(scene, fps=fps, **self._picture).frames
+
+    def layout(self, scene: Scene, cell: CellSize) -> Int[np.ndarray, "time things digits"]:
+        """The scene's layout."""
+        return layout(scene, cell, **self._picture)
+
+    @property
+    def _picture(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("frames", "width", "height", "loop", "beyond")}
 
 
 @dataclass(frozen=True, kw_only=True)

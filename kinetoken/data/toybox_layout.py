@@ -28,25 +28,27 @@ def layout(
     height: int = 64,
     fps: float = 8.0,
     loop: bool = False,
+    beyond: int = 0,
 ) -> Int[np.ndarray, "time things digits"]:
     """Things are the view, then actors, in the order in which they are painted, seen by the camera. One that blinks is
     there when it is not to be seen, too. The view looks like its ground; its place is where the camera began, its
-    radius the distance of marks from each other. loop: as `render` has it; on a circle the first layer has as many
-    frames as any other."""
+    radius the distance of marks from each other. loop, beyond: as `render` has them; on a circle the first layer has
+    as many frames as any other."""
     layers = GridShape.of_clip(frames, height, width, cell, loop=loop).time
     ends = np.arange(layers)
     quarters = ends[:, None] + (np.arange(QUARTERS) + 1) / QUARTERS - 1  # of every layer's time
     times = (quarters * cell.frames + (cell.frames - 1 if loop else 0)).clip(0).ravel() / fps
     circle = frames / fps if loop else None
-    view, short = camera_path(scene.camera, times, circle=circle), min(width, height)
+    view, short = camera_path(scene.camera, times, circle=circle), min(width, height) - 2 * beyond
+    view_width, view_height = ((side - 2 * beyond) / short for side in (width, height))
     told = np.zeros((layers, THINGS, len(digits(LOOKS))), np.int64)
-    trajectories = paths(scene, times, view_width=width / short, view_height=height / short, circle=circle)
+    trajectories = paths(scene, times, view_width=view_width, view_height=view_height, circle=circle)
     scale = view.zoom * short
 
     def thing(looks: tuple[int, ...], path: Path) -> Int[np.ndarray, "time digits"]:
         x = np.floor(((path.x - view.x) * scale + width / 2) * EIGHTHS / cell.width + MARGIN).clip(0, PLACES - 1)
         up = (path.y - 0.5) * scale + short / 2
-        y = np.floor((height - up) * EIGHTHS / cell.height + MARGIN).clip(0, PLACES - 1)
+        y = np.floor((height - beyond - up) * EIGHTHS / cell.height + MARGIN).clip(0, PLACES - 1)
         size = np.round(path.radius * scale * EIGHTHS / cell.width).clip(0, SIZES - 1)
         angle = np.round(path.angle * ANGLES / (2 * np.pi))
         x, y, size, angle = (part.reshape(layers, QUARTERS) for part in (x, y, size, angle))

@@ -55,33 +55,47 @@ SPOTS: Final = {
 
 
 def render(
-    scene: Scene, *, frames: int = 17, width: int = 64, height: int = 64, fps: float = 8.0, loop: bool = False
+    scene: Scene,
+    *,
+    frames: int = 17,
+    width: int = 64,
+    height: int = 64,
+    fps: float = 8.0,
+    loop: bool = False,
+    beyond: int = 0,
 ) -> Clip:
-    """The scene at times k / fps, at any size; anti-aliased. loop: after the last frame comes the first."""
+    """The scene at times k / fps, at any size; anti-aliased. loop: after the last frame comes the first. beyond: on
+    every side, so many of the picture's pixels show what lies outside of the scene's own frame.
+
+    Raises: ValueError for a size, a length or a rate that is not positive, or if nothing of the frame is left.
+    """
     if min(frames, width, height) < 1 or fps <= 0:
         raise ValueError(f"frames, width, height and fps must be positive; found {frames}, {width}, {height}, {fps}")
+    short = min(width, height) - 2 * beyond
+    if beyond < 0 or short < 1:
+        raise ValueError(f"{beyond} pixels on every side leave nothing of {width}x{height}")
     times, circle = np.arange(frames) / fps, frames / fps if loop else None
-    short = min(width, height)
     camera = camera_path(scene.camera, times, circle=circle)
-    canvas = _background(scene.background, camera, width=width, height=height)
-    trajectories = paths(scene, times, view_width=width / short, view_height=height / short, circle=circle)
+    view_width, view_height = ((side - 2 * beyond) / short for side in (width, height))
+    canvas = _background(scene.background, camera, width=width, height=height, beyond=beyond)
+    trajectories = paths(scene, times, view_width=view_width, view_height=view_height, circle=circle)
     for actor, path in zip(scene.actors, trajectories, strict=True):
-        _paint(canvas, actor, path, camera)
+        _paint(canvas, actor, path, camera, beyond)
     return Clip(frames=canvas, fps=fps)
 
 
 # Backgrounds
 
 
-def _background(background: Background, camera: CameraPath, *, width: int, height: int) -> Frames:
+def _background(background: Background, camera: CameraPath, *, width: int, height: int, beyond: int) -> Frames:
     """The canvas. Where the camera stands still, one view serves every frame."""
     moves = np.ptp(camera.x) > 0 or np.ptp(camera.zoom) > 0
     views = slice(None) if moves else slice(1)
-    short = min(width, height)
+    short = min(width, height) - 2 * beyond
     scale = camera.zoom[views, None] * short
     x = (np.arange(width) + 0.5 - width / 2) / scale + camera.x[views, None]
-    y = (height - short / 2 - np.arange(height) - 0.5) / scale + 0.5
-    rows = _rows(background, y, scale, top=height / short)
+    y = (height - beyond - short / 2 - np.arange(height) - 0.5) / scale + 0.5
+    rows = _rows(background, y, scale, top=(height - 2 * beyond) / short)
     canvas = np.repeat(rows[:, :, None], width, axis=2)
     if background.marks:
         canvas += _marks(x, y, scale)[..., None] * (_away_from(rows, MARK_TONE) - rows)[:, :, None]
@@ -131,13 +145,13 @@ def _away_from(colour: Colours, strength: float) -> Colours:
 # Actors
 
 
-def _paint(canvas: Frames, actor: Actor, path: Path, camera: CameraPath) -> None:
+def _paint(canvas: Frames, actor: Actor, path: Path, camera: CameraPath, beyond: int) -> None:
     """Lay the actor over the canvas, frame by frame, inside one bounding box per frame."""
     height, width = canvas.shape[1:3]
-    short = min(width, height)
+    short = min(width, height) - 2 * beyond
     radius = (path.radius * camera.zoom * short).astype(np.float32)
     centre_x = width / 2 + (path.x - camera.x) * camera.zoom * short
-    centre_y = height - short / 2 - (path.y - 0.5) * camera.zoom * short
+    centre_y = height - beyond - short / 2 - (path.y - 0.5) * camera.zoom * short
     half = int(np.ceil(OUTLINE[actor.shape].reach * radius.max())) + 1
     left, top = (np.floor(centre).astype(int) - half for centre in (centre_x, centre_y))
     steps = np.arange(2 * half + 1)

@@ -15,7 +15,6 @@ from kinetoken.data.token_shards import write_layouts, write_shard
 from kinetoken.data.toybox import captions, sample_scene
 from kinetoken.data.toybox_captions import Style
 from kinetoken.data.toybox_clips import ClipShape
-from kinetoken.data.toybox_layout import layout
 from kinetoken.data.toybox_scene import Motion, Scene
 from kinetoken.grid import CellSize
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
@@ -59,7 +58,7 @@ def tokenize_toybox(
         islice(_tokenized(tokenizer, rendered, shape.loop), clips),
         count=clips,
         visual_codes=tokenizer.config.quantizer.codes,
-        layouts=np.stack([_layout(scene, tokenizer.config.cell, shape) for scene in scenes]),
+        layouts=np.stack([shape.layout(scene, tokenizer.config.cell) for scene in scenes]),
     )
 
 
@@ -70,13 +69,9 @@ def plan_toybox(folder: Path, cell: CellSize, *, shape: ClipShape, scenes: int, 
     told = ((seed, sample_scene(seed)) for seed in count(first_seed))
     bent = (each for each in told if _bends(each[1]) or not each[0] % STRAIGHT)
     for seed, scene in islice(bent, scenes):
-        layouts.append(_layout(scene, cell, shape))
+        layouts.append(shape.layout(scene, cell))
         texts.append(_texts(scene, seed))
     write_layouts(folder, np.stack(layouts), texts)
-
-
-def _layout(scene: Scene, cell: CellSize, shape: ClipShape) -> Int[np.ndarray, "time things digits"]:
-    return layout(scene, cell, frames=shape.frames, width=shape.width, height=shape.height, loop=shape.loop)
 
 
 def _bends(scene: Scene) -> bool:

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kinetoken.canvas import NO_LAYOUT, Canvas
 from kinetoken.grid import GridShape
-from kinetoken.layout import EIGHTHS, HIDDEN, MARGIN, PLACES, X, Y
+from kinetoken.layout import EIGHTHS, HIDDEN, MARGIN, PLACES, X, Y, centres
 from kinetoken.processes.orders import halton_ranks, layer_ranks, outwards, random_ranks
 from kinetoken.vocabulary import Vocabulary
 
@@ -36,6 +36,10 @@ nothing is painted yet: there a layout is to be gone on with, as when a picture 
 WHOLE, OF_PARTS = 0.5, 0.5
 """How many grids that are there to learn to read are known as a whole, and of how many a tube, or all but a tube, is
 all that is known."""
+
+AT_A_THING, ASIDE = 0.75, 2.5
+"""How many of these tubes have a corner at one of the clip's things, give or take so many cells: what lies half under
+a mask is what there is to be learned."""
 
 WIDER, ROOM = 0.25, (PLACES - 2 * MARGIN) // EIGHTHS
 """How many batches of them lie somewhere in a larger grid, as when a picture is gone on with at its sides; and how
@@ -104,9 +108,17 @@ def to_be_read(batch: CanvasBatch) -> ToRead:
     """The grids of a batch as they are when a clip is told in words, goes on or is filled in."""
     shape = GridShape(time=batch.grid.shape[1], rows=batch.grid.shape[2], columns=batch.grid.shape[3])
     rngs = [np.random.default_rng(int(seed)) for seed in batch.seeds]
-    shown = torch.from_numpy(np.stack([_shown(rng, shape) for rng in rngs])).to(batch.grid.device)
+    seats = [_seats(layout) for layout in batch.layout]
+    shown = [_shown(rng, shape, around) for rng, around in zip(rngs, seats, strict=True)]
+    shown = torch.from_numpy(np.stack(shown)).to(batch.grid.device)
     seen = ToRead(batch.grid.masked_fill(~shown, Vocabulary.MASK), batch.layout)
     return _in_a_larger_grid(seen, rngs[0]) if rngs[0].random() < WIDER else seen
+
+
+def _seats(layout: Int[Tensor, "time things digits"]) -> Float[np.ndarray, "places 2"]:
+    """(row, column) of everything that is there but the view, in all layers."""
+    things = layout[:, 1:]
+    return centres(things[things[..., 0] > 0]).flip(-1).cpu().numpy()
 
 
 def _in_a_larger_grid(seen: ToRead, rng: np.random.Generator) -> ToRead:
@@ -188,11 +200,18 @@ def _some_layers(rng: np.random.Generator, time: int) -> Bool[np.ndarray, " time
     return layers
 
 
-def _shown(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray, "time rows columns"]:
-    """What a reader sees of a grid: all of it, its beginning, some layers; and of these sometimes a part."""
+def _shown(
+    rng: np.random.Generator, shape: GridShape, seats: Float[np.ndarray, "places 2"]
+) -> Bool[np.ndarray, "time rows columns"]:
+    """What a reader sees of a grid: all of it, its beginning, some layers; and of these sometimes a part. seats: (row,
+    column) of what there is to be seen."""
     layers = np.full(shape.time, True) if rng.random() < WHOLE else _some_layers(rng, shape.time)
     shown = np.broadcast_to(layers[:, None, None], shape.sizes)
-    return shown & (_tube(rng, shape) ^ (rng.random() < 0.5)) if rng.random() < OF_PARTS else shown
+    if rng.random() >= OF_PARTS:
+        return shown
+    at_a_thing = len(seats) and rng.random() < AT_A_THING
+    corner = rng.normal(seats[rng.integers(len(seats))], ASIDE) if at_a_thing else None
+    return shown & (_tube(rng, shape, corner) ^ (rng.random() < 0.5))
 
 
 def _known_things(rng: np.random.Generator, shape: GridShape, things: int) -> Bool[np.ndarray, "time things"]:
@@ -247,12 +266,15 @@ def _layers_in_turn(rng: np.random.Generator, time: int) -> list[int]:
     return list(range(time))[::-1] if draw < 0.8 else outwards(rng.random(time) < 0.4)
 
 
-def _tube(rng: np.random.Generator, shape: GridShape) -> Bool[np.ndarray, "time rows columns"]:
+def _tube(
+    rng: np.random.Generator, shape: GridShape, corner: Float[np.ndarray, "2"] | None = None
+) -> Bool[np.ndarray, "time rows columns"]:
     """A rectangle of rows and columns through all of time (Lumos-1 masks so, since a cell is easily guessed from the
-    same place a moment before)."""
+    same place a moment before). corner: about the (row, column) of one of its corners."""
     tube = np.zeros(shape.sizes, dtype=bool)
-    (top, bottom), (left, right) = (
-        sorted(int(i) for i in rng.integers(0, size + 1, 2)) for size in (shape.rows, shape.columns)
-    )
+    ends = np.array([rng.integers(0, size + 1, 2) for size in (shape.rows, shape.columns)])
+    if corner is not None:
+        ends[:, 0] = corner.round().clip(0, (shape.rows, shape.columns))
+    (top, bottom), (left, right) = np.sort(ends).tolist()
     tube[:, top:bottom, left:right] = True
     return tube

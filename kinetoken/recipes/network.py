@@ -85,8 +85,11 @@ TOYBOX = (
     ClipShare(shape=ClipShape(frames=17, height=64, width=96), clips=300, turns=1),
     ClipShare(shape=ClipShape(frames=17, height=96, width=64), clips=300, turns=1),
     ClipShare(shape=ClipShape(frames=24, loop=True), clips=3_000, turns=2),
+    ClipShare(shape=ClipShape(frames=17, height=96, width=96, beyond=16), clips=800, turns=0),
 )
-"""The first share's shape is the model's."""
+"""The first share's shape is the model's. The last shows what lies around a scene, without words, for a sentence asks for
+its frame: so pictures are painted on (`outpaint`)."""
+AROUND = len(TOYBOX) - 1
 TOYBOX_SAMPLING = SamplingConfig(
     steps=28, first=3.0, exponent=4.0, guidance=1.0, temperature=0.25, layout_temperature=0.3, revision=0.1
 )
@@ -97,7 +100,7 @@ much again, and gain nothing where a layout says what is to be painted."""
 def pictures() -> NetworkRecipe:
     """Shapes, colours and grounds, before anything moves: half an hour on two CPU cores. Then kinetoken train network
     --recipe small --from RUN/model."""
-    turns = (0, 0, 2, 0, 0, 0, 0)
+    turns = (0, 0, 2, 0, 0, 0, 0, 0)
     return NetworkRecipe(
         data=tuple(replace(share, turns=count) for share, count in zip(TOYBOX, turns, strict=True)),
         excerpts=(
@@ -105,6 +108,7 @@ def pictures() -> NetworkRecipe:
             Excerpt(layers=1, turns=1, share=1),
             Excerpt(layers=1, side=8, turns=4, share=2, silent=True),
             Excerpt(layers=1, side=8, turns=2, share=1, silent=True),
+            Excerpt(layers=1, turns=1, share=AROUND, silent=True),
         ),
         plans=100_000,
         plan_turns=4,
@@ -131,6 +135,7 @@ def small() -> NetworkRecipe:
             Excerpt(layers=2, side=8, turns=2, silent=True),
             Excerpt(layers=5, side=8, turns=5, silent=True),
             Excerpt(layers=5, side=8, turns=3, share=1, silent=True),
+            Excerpt(layers=5, turns=1, share=AROUND, silent=True),
         ),
         plans=100_000,
         plan_turns=14,
@@ -153,7 +158,7 @@ def small() -> NetworkRecipe:
 def painting() -> NetworkRecipe:
     """After `small`: how things are drawn, mostly from windows, which are full of edges. What takes the whole network
     hours takes the part that does it minutes (docs/journal.md)."""
-    turns = (2, 0, 0, 0, 0, 0, 1)
+    turns = (2, 0, 0, 0, 0, 0, 1, 0)
     return replace(
         small(),
         parts=("things_on_grid", "code_", "digit_out"),
@@ -161,6 +166,7 @@ def painting() -> NetworkRecipe:
         excerpts=(
             Excerpt(layers=5, side=8, turns=4, silent=True),
             Excerpt(layers=5, side=8, turns=3, share=1, silent=True),
+            Excerpt(layers=5, turns=1, share=AROUND, silent=True),
         ),
         plan_turns=0,
         captioning=0.0,
@@ -170,7 +176,7 @@ def painting() -> NetworkRecipe:
 
 def planning() -> NetworkRecipe:
     """After `painting`: how layouts are written, by their head alone, mostly from scenes that nobody has rendered."""
-    turns = (1, 1, 0, 0, 0, 0, 1)
+    turns = (1, 1, 0, 0, 0, 0, 1, 0)
     return replace(
         small(),
         parts=("things_out",),
@@ -184,7 +190,7 @@ def planning() -> NetworkRecipe:
 
 def reading() -> NetworkRecipe:
     """How layouts are read from grids, by a part that needs no other: half an hour on one CPU core."""
-    turns = (2, 4, 1, 1, 1, 1, 1)
+    turns = (2, 4, 1, 1, 1, 1, 1, 0)
     return replace(
         small(),
         parts=("reader",),
@@ -200,7 +206,7 @@ def reading() -> NetworkRecipe:
 
 def telling() -> NetworkRecipe:
     """After `small`: how layouts are put into words."""
-    turns = (1, 1, 0, 0, 0, 0, 0)
+    turns = (1, 1, 0, 0, 0, 0, 0, 0)
     return replace(
         small(),
         parts=("telling.", "word_out"),
