@@ -58,7 +58,8 @@ def test_who_does_something_to_another_is_named_first() -> None:
 
 def test_readers_see_whole_grids_beginnings_some_layers_and_parts() -> None:
     grid = torch.randint(LOW, HIGH, (600, 3, 8, 8), generator=torch.Generator().manual_seed(0))
-    batch = CanvasBatch(ROW.expand(600, -1), grid, torch.arange(600), torch.zeros(600, dtype=torch.bool))
+    nothing = torch.zeros(600, 3, 2, len(digits(LOOKS)), dtype=torch.int64)
+    batch = CanvasBatch(ROW.expand(600, -1), grid, torch.arange(600), torch.zeros(600, dtype=torch.bool), nothing)
     read = to_be_read(batch).grid
     shown = read != Vocabulary.MASK
     assert (read[shown] == grid[shown]).all()
@@ -68,6 +69,16 @@ def test_readers_see_whole_grids_beginnings_some_layers_and_parts() -> None:
     for share in (whole, parts, beginning):
         assert 0.1 < share.float().mean() < 0.6
     assert (to_be_read(batch).grid == read).all()  # a pure function of the seeds
+
+
+def test_readers_see_things_by_halves() -> None:
+    """Of a thing in a corner of a large grid mere rectangles would show everything, or nothing, nearly always."""
+    grid = torch.full((400, 1, 24, 24), LOW)
+    layout = torch.zeros(400, 1, 2, len(digits(LOOKS)), dtype=torch.int64)
+    layout[:, 0, 1] = torch.tensor((16, 1, 0, 0, MARGIN + 8 * 4, MARGIN + 8 * 4, 16, 0, WAY, WAY, 0))
+    batch = CanvasBatch(ROW.expand(400, -1), grid, torch.arange(400), torch.zeros(400, dtype=torch.bool), layout)
+    around = (to_be_read(batch).grid != Vocabulary.MASK)[:, 0, 2:6, 2:6].float().mean((1, 2))
+    assert ((around > 0.1) & (around < 0.9)).float().mean() > 0.15
 
 
 def test_grids_are_read_in_larger_ones_too() -> None:

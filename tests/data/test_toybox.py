@@ -31,8 +31,11 @@ from kinetoken.data.toybox import (
     scene_from_dict,
     scene_to_dict,
 )
+from kinetoken.data.toybox_layout import layout
 from kinetoken.data.toybox_motion import mass
 from kinetoken.data.toybox_scene import BLINK, COLOUR_RGB, GROWTH, RADIUS
+from kinetoken.grid import CellSize
+from kinetoken.layout import EIGHTHS, X, Y
 
 SEEDS = st.integers(min_value=0, max_value=2**48)
 BLACK = Background(colours=(BackgroundColour.BLACK,))
@@ -177,6 +180,27 @@ def test_other_aspects_show_more_of_the_same_world(width, height):
     left = (width - short) // 2
     assert np.array_equal(wide[:, height - short :, left : left + short], square)
     assert wide.sum() == pytest.approx(square.sum())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_beyond_its_frame_the_world_goes_on(seed):
+    """The frame itself stays as it is, and so is what a layout says, counted from another corner."""
+    scene = sample_scene(seed)
+    framed = render(scene, width=96, height=64).frames.astype(int)
+    wider = render(scene, width=128, height=96, beyond=16)
+    assert wider.frames.shape == (17, 96, 128, 3)
+    assert np.abs(wider.frames[:, 16:-16, 16:-16] - framed).max() <= 1
+    told, shifted = (
+        layout(scene, CellSize(), width=96 + 2 * beyond, height=64 + 2 * beyond, beyond=beyond) for beyond in (0, 16)
+    )
+    moved = (shifted - told)[told[..., 0] > 0]
+    assert (moved[:, [X, Y]] == 16 * EIGHTHS // 4).all()
+    assert not np.delete(moved, [moved.shape[1] + X, moved.shape[1] + Y], axis=1).any()
+
+
+def test_there_must_be_a_frame():
+    with pytest.raises(ValueError, match="leave nothing"):
+        render(sample_scene(0), beyond=32)
 
 
 def test_actor_0_passes_behind_actor_1():
