@@ -47,6 +47,14 @@ class Seen(NamedTuple):
     whole: Float[Tensor, "batch time width"]
 
 
+class Read(NamedTuple):
+    """What a reader says is there. looks: of each thing the logarithm of how likely each digit of its looks is; none of
+    the view, and of those that are not there."""
+
+    layout: Int[Tensor, "time things digits"]
+    looks: list[list[Float[Tensor, " _"]]]
+
+
 class Reader(nn.Module):
     """Cells say what is there: the one in which a thing's centre lies says so, and all that a layout says of the thing
     (CenterNet: Zhou et al. 2019, "Objects as points"); and where it was a layer before, by which things are followed
@@ -144,7 +152,7 @@ class Reader(nn.Module):
         return 2.0 * grid.cells * (near + between)
 
     @torch.inference_mode()
-    def read(self, codes: Int[Tensor, "time rows columns"], loop: bool = False) -> Int[Tensor, "time things digits"]:
+    def read(self, codes: Int[Tensor, "time rows columns"], loop: bool = False) -> Read:
         """The layout of one grid, as far as it is to be seen: things in the order in which they would be named, those
         of which nothing is known HIDDEN. Where a layer is known as a whole that is all there is: things that are seen
         before or after it are put where they would have been, and no others are there."""
@@ -155,12 +163,15 @@ class Reader(nn.Module):
         ]
         layout = codes.new_full((len(codes), self.slots, len(self.radices)), HIDDEN)
         layout[whole] = 0
-        for slot, track in enumerate(followed(sights, whole.tolist(), self.slots - 1, self.radices), start=1):
-            for time, thing in track.items():
+        looks: list[list[Tensor]] = [[] for _ in range(self.slots)]
+        for slot, course in enumerate(followed(sights, whole.tolist(), self.slots - 1, self.radices), start=1):
+            looks[slot] = course.looks
+            for time, thing in course.things.items():
                 layout[time, slot] = thing
         view = self.view.likeliest(seen.whole)
         layout[:, 0] = torch.where(shown[:, None], view * (view[:, :1] > 0), HIDDEN)
-        return layout[:, order_of_telling(layout)]
+        order = order_of_telling(layout)
+        return Read(layout[:, order], [looks[slot] for slot in order])
 
     def _sights(self, seen: Seen) -> list[Sight]:
         """Of one layer: the cells that say that a thing is there, louder than those around them."""

@@ -27,6 +27,14 @@ class Sight(NamedTuple):
     likely: float
 
 
+class Course(NamedTuple):
+    """A thing through time. things: what it is in the layers that tell of it. looks: the logarithm of how likely each
+    digit of its looks is, the mean over all sights, for they see the same thing again."""
+
+    things: dict[int, Int[Tensor, " digits"]]
+    looks: list[Float[Tensor, " _"]]
+
+
 @dataclass
 class _Track:
     sights: dict[int, Sight] = field(default_factory=dict)
@@ -42,10 +50,9 @@ class _Track:
         alike = [float((a * b).sqrt().sum().clamp_min(1e-3).log()) for a, b in looks]  # Bhattacharyya
         return (far if gap == 1 else 0.3 * far + LOST * (gap - 1)) - UNLIKE * sum(alike)
 
-    def looks(self) -> Int[Tensor, " looks"]:
-        """Likeliest over all sights, for they never change."""
+    def looks(self) -> list[Float[Tensor, " _"]]:
         said = zip(*(sight.looks for sight in self.sights.values()), strict=True)
-        return torch.stack([torch.stack(of).clamp_min(1e-4).log().sum(0).argmax() for of in said])
+        return [torch.stack(of).clamp_min(1e-4).log().mean(0) for of in said]
 
     @property
     def weight(self) -> float:
@@ -54,9 +61,9 @@ class _Track:
 
 def followed(
     sights: Sequence[Sequence[Sight]], whole: Sequence[bool], most: int, radices: Sequence[int]
-) -> Iterator[dict[int, Int[Tensor, " digits"]]]:
-    """At most `most` things, of each what it is in the layers that tell of it: where it has been seen,
-    and in those that are known as a whole."""
+) -> Iterator[Course]:
+    """At most `most` things, told of in the layers in which they have been seen and in those that are known as a
+    whole."""
     tracks: list[_Track] = []
     for time, here in enumerate(sights):
         for sight, track in _matched(here, tracks, time):
@@ -81,9 +88,9 @@ def _matched(sights: Sequence[Sight], tracks: Sequence[_Track], time: int) -> It
     return ((sight, choices[choice]) for sight, choice in zip(sights, best, strict=True))
 
 
-def _told(track: _Track, whole: Sequence[bool], radices: Sequence[int]) -> dict[int, Int[Tensor, " digits"]]:
+def _told(track: _Track, whole: Sequence[bool], radices: Sequence[int]) -> Course:
     """In layers between sights, and before and after them, things are where a straight line leads; if they blink, they
-    are not seen there."""
+    are not seen there. Their looks, which never change, are the likeliest."""
     times, looks = sorted(track.sights), track.looks()
     things = {time: track.sights[time].thing.clone() for time in times}
     always = 2**QUARTERS
@@ -102,5 +109,5 @@ def _told(track: _Track, whole: Sequence[bool], radices: Sequence[int]) -> dict[
         thing[0] = 1 if blinks else always
         things[time] = thing
     for thing in things.values():
-        thing[1 : 1 + len(looks)] = looks
-    return things
+        thing[1 : 1 + len(looks)] = torch.stack([of.argmax() for of in looks])
+    return Course(things, looks)

@@ -7,15 +7,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kinetoken.canvas import Canvas
 from kinetoken.data.toybox import sample_scene
 from kinetoken.data.toybox_layout import LOOKS, THINGS, layout
 from kinetoken.grid import CellSize, GridShape
 from kinetoken.layout import HIDDEN, MARGIN, SIZE, WAY, Others, X, beside, digits, order_of_telling
 from kinetoken.processes.masking import CanvasBatch, to_be_read
 from kinetoken.processes.planning import _as_named, with_layout
-from kinetoken.reading import BESIDE, STEP, Reader, _lesson
+from kinetoken.reading import BESIDE, STEP, Read, Reader, _lesson
 from kinetoken.tasks import captioning, text_to_video
-from kinetoken.transformer import TransformerConfig
+from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
 from tests.conftest import noisy
 
@@ -132,7 +133,7 @@ def test_what_is_there_is_learned_to_be_read(scenes: tuple[torch.Tensor, torch.T
         optimizer.zero_grad()
     right = 0
     for scene in range(200, 256):
-        read, told = reader.read(codes[scene]), layouts[scene]
+        read, told = reader.read(codes[scene]).layout, layouts[scene]
         told = told[:, order_of_telling(told)]
         assert read.shape == told.shape and (read >= 0).all()  # of a grid that is known nothing stays open
         right += bool(
@@ -147,11 +148,11 @@ def test_of_what_is_not_shown_nothing_is_read(scenes: tuple[torch.Tensor, torch.
     reader = Reader(LOOKS, THINGS, 1, torch.zeros(50, 0, dtype=torch.int64))
     beginning = codes[0].clone()
     beginning[1:] = HIDDEN
-    read = reader.read(beginning)
+    read = reader.read(beginning).layout
     assert (read[1:] == HIDDEN).all() and (read[0] >= 0).all()
     part = codes[0].clone()
     part[0, 0, 0] = HIDDEN  # a layer that is known in part: who is not seen may yet be there
-    assert (reader.read(part)[0, 1:, 0] != 0).all()
+    assert (reader.read(part).layout[0, 1:, 0] != 0).all()
 
 
 def test_cells_are_taught_what_a_layout_says() -> None:
@@ -180,26 +181,52 @@ def test_what_lies_outside_is_spoken_for_by_the_nearest_cell_while_it_reaches_in
     assert lesson.centre.nonzero().tolist() == [[0, 0, 1, 0]]
 
 
-def test_things_that_are_seen_stand_in_the_order_in_which_words_name_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By what the network knows of words: here, that the first thing has shape 2, and the second shape 1."""
-    network = noisy(CONFIG)
+def _read(*looks: tuple[float, float]) -> tuple[Canvas, Read]:
+    """A layer with a thing for each pair: how likely it is of shape 1, and of shape 2."""
     canvas = text_to_video(ROW[0].tolist(), GridShape(time=1, rows=4, columns=4))
     canvas = replace(canvas, layout=CONFIG.untold(1, 1), layout_known=torch.zeros(1, 1, THINGS, dtype=torch.bool))
-    seen = _told([[9, 40, 80, 0]])[0, 0]
-    seen[1:3, 1] = torch.tensor((1, 2))
-    slots = iter(slot for slot in range(1, THINGS) for _ in range(2))
+    layout = _told([[9, *(40 * (1 + k) for k in range(len(looks))), *[0] * (THINGS - 1 - len(looks))]])[0]
+    beliefs: list[list[torch.Tensor]] = [[] for _ in range(THINGS)]
+    for thing, likely in enumerate(looks, start=1):
+        beliefs[thing] = [torch.full((radix,), 1e-4) for radix in LOOKS]
+        beliefs[thing][0][1:3] = torch.tensor(likely)
+        beliefs[thing][1][0] = beliefs[thing][2][0] = 1.0
+        beliefs[thing] = [of.log() for of in beliefs[thing]]
+        layout[0, thing, 1:4] = torch.stack([of.argmax() for of in beliefs[thing]])
+    return canvas, Read(layout, beliefs)
+
+
+def _names_shapes(network: Transformer, monkeypatch: pytest.MonkeyPatch, *shapes: int) -> None:
+    """Words that say of the first thing that it has the first shape, of the second …; anything else costs 3 nats."""
+    slots = iter(slot for slot in range(1, THINGS) for _ in shapes)
 
     def nats(
         words: torch.Tensor, near: torch.Tensor, others: Others, things: torch.Tensor, looks: bool
     ) -> torch.Tensor:
-        return torch.tensor([float((next(slots), int(things[0, 1])) not in ((1, 2), (2, 1)))])
+        slot = next(slots)
+        return 3.0 * (things[:, 1] != (shapes[slot - 1] if slot <= len(shapes) else -1))
 
     monkeypatch.setattr(network.things_out, "cross_entropy", nats)
-    assert _as_named(network, canvas, seen, 0) == [2, 1, 3]
+
+
+def test_things_that_are_seen_stand_in_the_order_in_which_words_name_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = noisy(CONFIG)
+    _names_shapes(network, monkeypatch, 2, 1)
+    canvas, read = _read((1.0, 1e-4), (1e-4, 1.0))
+    assert (_as_named(network, canvas, read) == read.layout[:, [0, 2, 1, 3]]).all()
+
+
+def test_what_a_reader_doubts_is_for_the_words_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = noisy(CONFIG)
+    for likely, shape in (((0.7, 0.3), 2), ((0.96, 0.04), 1), ((1.0, 1e-4), 1)):
+        _names_shapes(network, monkeypatch, 2)
+        canvas, read = _read(likely)
+        assert _as_named(network, canvas, read)[0, 1, 1] == shape
 
 
 def test_a_known_grid_is_read_and_the_rest_is_written() -> None:
-    """Layers that are known are told as they are read; those that are not are written after them."""
+    """Layers that are known are told as they are read, but for what words have to say of looks; those that are not are
+    written after them."""
     network = noisy(CONFIG)
     grid = torch.randint(LOW, HIGH, (1, 3, 8, 8), generator=torch.Generator().manual_seed(1))
     known = torch.zeros(1, 3, 8, 8, dtype=torch.bool)
@@ -208,8 +235,9 @@ def test_a_known_grid_is_read_and_the_rest_is_written() -> None:
     told = with_layout(network, canvas, torch.Generator().manual_seed(0), 1.0)
     assert told.layout_known.all()
     codes = network.codes(canvas.masked[1])[0]
-    read = network.reader.read(codes)[0]
-    assert sorted(told.layout[0, 0].tolist()) == sorted(read.tolist())
+    read = network.reader.read(codes).layout[0]
+    places = [digit for digit in range(read.shape[1]) if digit not in range(1, 1 + len(LOOKS))]
+    assert sorted(told.layout[0, 0][:, places].tolist()) == sorted(read[:, places].tolist())
 
 
 def test_who_brings_a_layout_is_taken_at_their_word() -> None:

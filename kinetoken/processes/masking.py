@@ -108,10 +108,9 @@ def to_be_read(batch: CanvasBatch) -> ToRead:
     """The grids of a batch as they are when a clip is told in words, goes on or is filled in."""
     shape = GridShape(time=batch.grid.shape[1], rows=batch.grid.shape[2], columns=batch.grid.shape[3])
     rngs = [np.random.default_rng(int(seed)) for seed in batch.seeds]
-    seats = [_seats(layout) for layout in batch.layout]
-    shown = [_shown(rng, shape, around) for rng, around in zip(rngs, seats, strict=True)]
-    shown = torch.from_numpy(np.stack(shown)).to(batch.grid.device)
-    seen = ToRead(batch.grid.masked_fill(~shown, Vocabulary.MASK), batch.layout)
+    seen_by = zip(rngs, batch.layout, strict=True)
+    shown = torch.from_numpy(np.stack([_shown(rng, shape, _seats(layout)) for rng, layout in seen_by]))
+    seen = ToRead(batch.grid.masked_fill(~shown.to(batch.grid.device), Vocabulary.MASK), batch.layout)
     return _in_a_larger_grid(seen, rngs[0]) if rngs[0].random() < WIDER else seen
 
 

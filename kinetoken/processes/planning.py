@@ -14,10 +14,13 @@ from kinetoken.canvas import Canvas
 from kinetoken.layout import EIGHTHS, HIDDEN, SIZE, Foretold, Others, at, beside, centres, going_on, together
 from kinetoken.processes.masking import CanvasBatch, to_be_read
 from kinetoken.processes.orders import outwards
+from kinetoken.reading import Read
 from kinetoken.things import ThingsOut
 from kinetoken.transformer import Transformer
 
 DRAWS: Final = 8  # of a thing that is to be where nothing is known
+DOUBT: Final = 4.0
+"""Nats by which looks may be less likely than what a reader takes them for, for words to say that they are meant."""
 INNER: Final = 0.8  # of a radius: so much of a thing covers what is behind it, whatever its shape
 SURE: Final = 0.999
 """How probable it must be that a thing is not there, if it is to be written without having been waited for."""
@@ -75,12 +78,8 @@ def with_read(network: Transformer, canvas: Canvas) -> Canvas:
     there are none, would. Who brings a layout, even a part of one, is taken at their word instead."""
     if not canvas.grid_known.any() or canvas.layout_known.any():
         return canvas
-    things = network.reader.read(network.codes(canvas.masked[1])[0], canvas.loop)
-    seen = [slot for slot in range(1, things.shape[1]) if (things[:, slot, 0] > 0).any()]
-    if canvas.text_known.any() and seen:
-        first = int((things[:, seen, 0] > 0).any(1).nonzero()[0])
-        order = _as_named(network, canvas, things[first], first)
-        things = torch.cat((things[:, :1], things[:, order]), dim=1)
+    read = network.reader.read(network.codes(canvas.masked[1])[0], canvas.loop)
+    things = _as_named(network, canvas, read) if canvas.text_known.any() else read.layout
     known = things[..., 0] != HIDDEN
     return canvas.with_things(known[None], things[known])
 
@@ -93,10 +92,12 @@ def spoken_of(network: Transformer, canvas: Canvas) -> float | None:
     if not network.config.slots:
         return None
     canvas = _nothing_told(network, canvas)
-    (seen,) = network.reader.read(network.codes(canvas.masked[1])[0])
-    if not (seen[1:, 0] > 0).any():
+    (seen,) = network.reader.read(network.codes(canvas.masked[1])[0]).layout
+    there = {slot: seen[slot, None] for slot in range(1, len(seen)) if seen[slot, 0] > 0}
+    if not there:
         return None
-    return _naming(network, canvas.untold(), seen, 0, looks=True)[1] - _naming(network, canvas, seen, 0, looks=True)[1]
+    untold, told = (_likeliest(_naming(network, words, there, 0, looks=True))[1] for words in (canvas.untold(), canvas))
+    return untold - told
 
 
 def _nothing_told(network: Transformer, canvas: Canvas) -> Canvas:
@@ -104,35 +105,65 @@ def _nothing_told(network: Transformer, canvas: Canvas) -> Canvas:
     return replace(canvas, layout=layout, layout_known=torch.zeros_like(layout[..., 0], dtype=torch.bool))
 
 
-def _as_named(network: Transformer, canvas: Canvas, seen: Int[Tensor, "things digits"], time: int) -> list[int]:
-    """Which of the things seen in a layer is the first, the second, …, by how likely each is to be what words name
-    there. Those that are not seen fill what is left."""
-    there = [slot for slot in range(1, len(seen)) if seen[slot, 0] > 0]
-    best, _ = _naming(network, canvas, seen, time)
-    absent = [slot for slot in range(1, len(seen)) if slot not in there]
-    placed = dict(zip(best, there, strict=True))
-    return [placed[slot] if slot in placed else absent.pop() for slot in range(1, len(seen))]
+def _as_named(network: Transformer, canvas: Canvas, read: Read) -> Int[Tensor, "time things digits"]:
+    """What has been read, things in the order in which words name them: by how likely each is to be the first, the
+    second, … that they name where something is first seen. What a thing looks like, so far as the reader doubts it, is
+    for the words to say, too."""
+    layout = read.layout.clone()
+    here = next((layer for layer in layout if (layer[1:, 0] > 0).any()), layout[0])
+    doubted = {thing: _doubted(here[thing], read.looks[thing]) for thing in range(1, len(here)) if here[thing, 0] > 0}
+    if not doubted:
+        return layout
+    time = int((layout[:, 1:, 0] > 0).any(1).nonzero()[0])
+    nats = _naming(network, canvas, {thing: ways for thing, (ways, _) in doubted.items()}, time)
+    nats = {(slot, thing): of + doubted[thing][1] for (slot, thing), of in nats.items()}
+    named, _ = _likeliest(nats)
+    for slot, thing in named.items():
+        likeliest, looks = doubted[thing][0][nats[slot, thing].argmin()], slice(1, 1 + len(read.looks[thing]))
+        layout[layout[:, thing, 0] > 0, thing, looks] = likeliest[looks]
+    absent = [thing for thing in range(1, layout.shape[1]) if thing not in doubted]
+    return layout[:, [0, *(named[slot] if slot in named else absent.pop() for slot in range(1, layout.shape[1]))]]
+
+
+def _doubted(
+    thing: Int[Tensor, " digits"], looks: Sequence[Float[Tensor, " _"]]
+) -> tuple[Int[Tensor, "ways digits"], Float[Tensor, " ways"]]:
+    """A thing in all looks that it may have, none of whose digits is DOUBT nats less likely than the likeliest; and the
+    nats of each."""
+    ways = torch.cartesian_prod(*((of > of.max() - DOUBT).nonzero()[:, 0] for of in looks))
+    things = thing.expand(len(ways), -1).clone()
+    things[:, 1 : 1 + len(looks)] = ways
+    return things, -torch.stack([of[ways[:, digit]] for digit, of in enumerate(looks)]).sum(0)
 
 
 def _naming(
-    network: Transformer, canvas: Canvas, seen: Int[Tensor, "things digits"], time: int, *, looks: bool = False
-) -> tuple[tuple[int, ...], float]:
-    """(the slot of each thing that is there, so that all of them are likeliest to be what words name in a layer; the
-    nats of that, or of their looks)."""
+    network: Transformer,
+    canvas: Canvas,
+    things: dict[int, Int[Tensor, "ways digits"]],
+    time: int,
+    *,
+    looks: bool = False,
+) -> dict[tuple[int, int], Float[Tensor, " ways"]]:
+    """By (slot, thing): the nats of each way in which a thing of a layer may be, or of its looks, if it is what words
+    name at a slot."""
     text, grid, layout = canvas.masked
-    things = network(text, grid[:, :, :0, :0], layout, loop=canvas.loop).things[0, time]
+    words = network(text, grid[:, :, :0, :0], layout, loop=canvas.loop).things[0, time]
     near, others = beside(layout, canvas.loop)[0, time], at(together(layout, canvas.loop), (0, time))
-    slots, there = range(1, len(seen)), [slot for slot in range(1, len(seen)) if seen[slot, 0] > 0]
-    head = network.things_out
-    nats = {
-        (slot, thing): float(head.cross_entropy(things[s], near[s], at(others, s), seen[thing, None], looks)[0])
-        for slot in slots
-        for thing in there
-        for s in (slice(slot, slot + 1),)
-    }
-    ways = {way: sum(nats[of] for of in zip(way, there, strict=True)) for way in permutations(slots, len(there))}
-    best = min(ways, key=lambda way: ways[way])
-    return best, ways[best]
+    nats = {}
+    for slot in range(1, len(words)):
+        for thing, ways in things.items():
+            it = [slot] * len(ways)
+            nats[slot, thing] = network.things_out.cross_entropy(words[it], near[it], at(others, it), ways, looks)
+    return nats
+
+
+def _likeliest(nats: dict[tuple[int, int], Float[Tensor, " ways"]]) -> tuple[dict[int, int], float]:
+    """(which thing is named at a slot, so that all of them are likeliest; the nats of that), each in its best way."""
+    slots, there = (sorted({key[part] for key in nats}) for part in (0, 1))
+    ways = [dict(zip(way, there, strict=True)) for way in permutations(slots, len(there))]
+    price = [sum(float(nats[of].min()) for of in way.items()) for way in ways]
+    best = price.index(min(price))
+    return ways[best], price[best]
 
 
 def _fitting(draw: Callable[[], Int[Tensor, " digits"]], known: Bool[Tensor, "rows columns"]) -> Int[Tensor, " digits"]:

@@ -87,8 +87,8 @@ TOYBOX = (
     ClipShare(shape=ClipShape(frames=24, loop=True), clips=3_000, turns=2),
     ClipShare(shape=ClipShape(frames=17, height=96, width=96, beyond=16), clips=800, turns=0),
 )
-"""The first share's shape is the model's. The last shows what lies around a scene, without words, for a sentence asks for
-its frame: so pictures are painted on (`outpaint`)."""
+"""The first share's shape is the model's. The last shows what lies around a scene, for `outpaint`; without words, for a
+sentence asks for the scene's own frame."""
 AROUND = len(TOYBOX) - 1
 TOYBOX_SAMPLING = SamplingConfig(
     steps=28, first=3.0, exponent=4.0, guidance=1.0, temperature=0.25, layout_temperature=0.3, revision=0.1
