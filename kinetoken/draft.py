@@ -1,26 +1,21 @@
-"""Draft: a clip of which some pixels are kept and the others are to be made; and how the two are joined.
+"""Draft: a clip of which some pixels are kept and the others are to be made.
 
 Every task that starts from pictures lays out a draft (tasks.py). `Work` is the part of it that the model is shown, at
 the size and at the phase of time that suit the model; `Work.finished` puts what was made among what is kept.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from kinetoken.clip import MAX_CLIP_BYTES, Clip
 from kinetoken.grid import CellSize
+from kinetoken.joins import eased, joined, softened
 
 NATIVE = 2.25  # times the model's number of pixels: frames up to here are worked on as they are
 FEATHER = 3  # pixels of the model's, within which a join is evened out
-FADE = 4  # frames, likewise
-STILL = 0.25  # levels of 255: the mean difference of frames that look the same
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,8 +94,10 @@ class Work:
             fresh = fresh.resize(whole.width, whole.height)
         feather = max(1, round(FEATHER * whole.width / made.width))
         frames = whole.frames.copy()
-        frames[first:stop] = joined(whole.frames[first:stop], fresh.frames, self.draft.kept[first:stop], feather)
-        return Clip(frames=eased(frames, np.asarray(self.draft.kept.all((1, 2)))), fps=whole.fps)
+        kept = self.draft.kept
+        frames[first:stop] = joined(whole.frames[first:stop], fresh.frames, kept[first:stop], feather)
+        frames[first:stop] = softened(frames[first:stop], kept[first:stop], feather)
+        return Clip(frames=eased(frames, np.asarray(kept.all((1, 2)))), fps=whole.fps)
 
 
 def working_size(clip: Clip, width: int, height: int) -> tuple[int, int]:
@@ -167,112 +164,3 @@ def _best_phase(kept: Bool[np.ndarray, "frames rows columns"], step: int) -> int
 def _moved(kept: Bool[np.ndarray, "frames _ _"], offset: int) -> Bool[np.ndarray, "_ _ _"]:
     """Frames left out at the beginning, or unkept ones put before it."""
     return kept[offset:] if offset >= 0 else np.pad(kept, ((-offset, 0), (0, 0), (0, 0)))
-
-
-# Joins
-
-
-def joined(
-    source: UInt8[np.ndarray, "frames height width 3"],
-    made: UInt8[np.ndarray, "frames height width 3"],
-    kept: Bool[np.ndarray, "frames height width"],
-    feather: int,
-) -> UInt8[np.ndarray, "frames height width 3"]:
-    """The source where it is kept, and elsewhere what was made, evened out towards the source.
-
-    What was made was made together with an image of what is kept, whose error is known. That error, carried on from
-    the edge of what is kept and fading over `feather` pixels and FADE frames, is taken off: so at a seam neighbouring
-    pixels differ as they do within what was made (as in gradient-domain cloning, Pérez et al. 2003, but local). What
-    the source held under a mask is never used.
-    """
-
-    @lru_cache(maxsize=4)
-    def error(time: int) -> Float[np.ndarray, "height width 3"]:
-        return _carried(source[time].astype(np.float32) - made[time], kept[time], feather)
-
-    pinned = np.flatnonzero(kept.any((1, 2)))
-    result = source.copy()
-    for time in range(len(source)):
-        if not kept[time].all():
-            weights = {time: 1.0} if kept[time].any() else _fading(time, pinned)
-            evened = made[time] + sum(weight * error(near) for near, weight in weights.items())
-            pixels = np.asarray(evened).round().clip(0, 255).astype(np.uint8)
-            result[time] = np.where(kept[time][..., None], source[time], pixels)
-    return result
-
-
-def eased(
-    frames: UInt8[np.ndarray, "frames height width 3"], kept: Bool[np.ndarray, " frames"]
-) -> UInt8[np.ndarray, "frames height width 3"]:
-    """No jump where made frames meet kept ones: what differs from a kept frame by more than the kept ones do from each
-    other (the 95th percentile of their mean differences) comes in over up to FADE frames. Where no two kept frames
-    follow each other there is no pace to keep to, and nothing changes."""
-    steps = step_sizes(frames)[kept[1:] & kept[:-1]]
-    if not len(steps) or kept.all():
-        return frames
-    pace, result = max(STILL, float(np.percentile(steps, 95))), frames.copy()
-    for start, stop in _runs(~kept):
-        after, before = start > 0, stop < len(frames)
-        middle = (start + stop) // 2 if after and before else stop if after else start
-        if after:
-            _come_in(result, start - 1, range(start, middle), pace)
-        if before:
-            _come_in(result, stop, range(stop - 1, middle - 1, -1), pace)
-    return result
-
-
-def _come_in(frames: UInt8[np.ndarray, "frames height width 3"], kept: int, made: range, pace: float) -> None:
-    """In place: from the kept frame, each of the first FADE made ones goes as far as the pace allows, or the fade asks
-    for."""
-    last = frames[kept]
-    for share, time in enumerate(made[:FADE], start=1):
-        change = frames[time].astype(np.float32) - last
-        size = float(np.abs(change).mean())
-        if size <= pace:
-            return
-        part = np.trunc(change * max(pace / size, share / (FADE + 1)))  # never farther: small changes would round up
-        last = frames[time] = (last + part).astype(np.uint8)
-
-
-def step_sizes(frames: UInt8[np.ndarray, "frames height width 3"]) -> Float[np.ndarray, " steps"]:
-    """The mean absolute difference of each frame from the one before, in levels of 255."""
-    return np.array([np.abs(after.astype(np.int16) - before).mean() for before, after in pairwise(frames)])
-
-
-def _runs(flags: Bool[np.ndarray, " frames"]) -> list[tuple[int, int]]:
-    """[start, stop) of each stretch of true flags."""
-    edges = np.flatnonzero(np.diff(np.pad(flags, 1).astype(np.int8)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-
-def _fading(time: int, pinned: np.ndarray) -> dict[int, float]:
-    """How much the errors of the last pinned frame before and of the first after still count: 1 beside it, 0 after
-    FADE frames, and both together 1 at most."""
-    place = int(np.searchsorted(pinned, time))
-    near = [int(frame) for frame in pinned[max(0, place - 1) : place + 1]]
-    weights = {frame: max(0.0, 1 - (abs(frame - time) - 1) / FADE) for frame in near}
-    total = max(1.0, sum(weights.values()))
-    return {frame: weight / total for frame, weight in weights.items() if weight}
-
-
-def _carried(
-    error: Float[np.ndarray, "height width 3"], kept: Bool[np.ndarray, "height width"], feather: int
-) -> Float[np.ndarray, "height width 3"]:
-    """The error where pixels are kept, and ring by ring around them the mean of those that a pixel touches, fading, so
-    that the first ring has nearly the whole of it, place for place."""
-    if kept.all():
-        return error
-    result, reached = error * kept[..., None], kept
-    for ring in range(1, feather + 1):
-        touched = _summed(reached[..., None].astype(np.float32))
-        spread = _summed(result) / np.maximum(touched, 1)
-        fresh = (touched[..., 0] > 0.5) & ~reached
-        fades = (feather + 1 - ring) / (feather + 2 - ring)
-        result, reached = np.where(fresh[..., None], fades * spread, result), reached | fresh
-    return result
-
-
-def _summed(image: Float[np.ndarray, "height width channels"]) -> Float[np.ndarray, "height width channels"]:
-    """Over 3 x 3 pixels; beyond the edge there is nothing."""
-    planes = torch.from_numpy(image).movedim(2, 0)[None]
-    return F.avg_pool2d(planes, 3, stride=1, padding=1, divisor_override=1)[0].movedim(0, 2).numpy()

@@ -7,8 +7,8 @@ from math import ceil
 import numpy as np
 
 from kinetoken.clip import Clip
-from kinetoken.draft import step_sizes
 from kinetoken.grid import CellSize, layers_of_loop, picked
+from kinetoken.joins import step_sizes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from kinetoken import tasks
 from kinetoken.canvas import Canvas
 from kinetoken.clip import Clip
 from kinetoken.data.toybox import Actor, Colour, Motion, Scene, Shape, render
-from kinetoken.draft import FADE, Draft, Work, eased, joined, step_sizes
+from kinetoken.draft import Draft, Work
 from kinetoken.editing import Card
 from kinetoken.generator import Generator
 from kinetoken.grid import CellSize, GridShape
@@ -83,42 +83,6 @@ def test_work_knows_only_what_is_kept_and_fits_any_size(frames, width, height, k
         assert all(flags[work.start + time] for time in times)
     finished = work.finished(work.clip)
     assert (finished.frames[flags] == draft.clip.frames[flags]).all() and len(finished) == frames
-
-
-def drifting(levels: list[int]) -> np.ndarray:
-    """Plain frames of these levels, so that a step's size is the difference of two."""
-    return np.tile(np.array(levels, dtype=np.uint8)[:, None, None, None], (1, 8, 8, 3))
-
-
-def test_made_frames_keep_to_the_pace_of_what_is_kept() -> None:
-    kept = np.array([True, True, True, *[False] * 8, True, True])
-    frames = drifting([10, 12, 14, *range(24, 40, 2), 44, 46])
-    result = eased(frames, kept)
-    assert (result[kept] == frames[kept]).all()
-    assert step_sizes(frames)[[2, 10]].tolist() == [10, 6] and (step_sizes(result)[[2, 10]] <= 2).all()
-    assert (np.diff(result[:, 0, 0, 0].astype(int)) > 0).all(), "no step back on the way there"
-
-
-def test_what_misses_a_join_is_led_to_it_within_the_feather() -> None:
-    """A miss that differs from place to place fades by equal steps, each place's own, and what lies farther stays."""
-    kept = np.zeros((1, 8, 16), dtype=bool)
-    kept[:, :, :8] = True
-    made = np.full((1, 8, 16, 3), 100, np.uint8)
-    source = made + np.where(np.arange(8) < 4, 40, 80).astype(np.uint8)[None, :, None, None]
-    rows = joined(source, made, kept, feather=3)[0, :, :, 0]
-    assert (rows[:, :8] == source[0, :, :8, 0]).all() and (rows[:, 11:] == 100).all()
-    assert rows[0, 8:11].tolist() == [130, 120, 110] and rows[7, 8:11].tolist() == [160, 140, 120]
-
-
-def test_a_cut_fades_and_nothing_is_eased_without_a_pace() -> None:
-    frames = drifting([10, 10, 210, 210, 210, 210, 210, 210])
-    result = eased(frames, np.arange(8) < 2)
-    assert np.allclose(result[2 : 2 + FADE, 0, 0, 0].astype(float), [50, 114, 171.6, 202.3], atol=1)
-    assert (result[2 + FADE :] == 210).all()
-    one = np.arange(8) < 1
-    assert (eased(frames, one) == frames).all()
-    slow = drifting([10, 12, 13, 14, 15])
-    assert (eased(slow, np.arange(5) < 2) == slow).all(), "what keeps to the pace stays as it is"
 
 
 def test_time_is_moved_so_that_a_kept_clip_has_whole_cells() -> None:

@@ -16,12 +16,12 @@ import numpy as np
 from kinetoken.clip import Clip
 from kinetoken.data.tar_shards import TarShards, check_apart
 from kinetoken.data.toybox import GRAVITY, Caption, Motion, Scene, captions, render, sample_scene
-from kinetoken.draft import step_sizes
 from kinetoken.evaluation.captions import caption_verdict
 from kinetoken.evaluation.features import Extractor
 from kinetoken.evaluation.judge import fit_gravity, judge
 from kinetoken.evaluation.reconstruction import flicker, psnr, ssim
 from kinetoken.generator import Generator
+from kinetoken.joins import step_sizes
 from kinetoken.loops import loops, seam
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 

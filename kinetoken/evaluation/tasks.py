@@ -24,17 +24,17 @@ import numpy as np
 from kinetoken import tasks
 from kinetoken.clip import Clip
 from kinetoken.data.toybox import Caption, Scene, captions, render, sample_scene
-from kinetoken.draft import STILL, Draft, step_sizes
+from kinetoken.draft import Draft
 from kinetoken.editing import Card
 from kinetoken.evaluation.captions import caption_verdict
 from kinetoken.evaluation.generation import FIRST_SEED, Record, summary
 from kinetoken.evaluation.judge import judge
 from kinetoken.generator import Generator
+from kinetoken.joins import BESIDE, STILL, gradients, step_sizes, widened
 from kinetoken.loops import loops
 
 SHOWN_WHOLE = ("generate", "animate", "extend", "prepend", "connect", "inpaint", "recut")  # judged by the prompt
 PROMISES = ("kept", "exact", "seam", "moves")
-BESIDE = 3  # pixels
 
 
 def _part(clip: Clip, start: int, stop: int) -> Clip:
@@ -211,24 +211,18 @@ def seam(made: Clip, kept: np.ndarray, source: Clip) -> float | None:
         return float(step_sizes(made.frames)[seams].max() / max(STILL, np.percentile(step_sizes(source.frames), 95)))
     across, allowed = [], []
     for axis in (1, 2):
-        join, gradients = np.diff(kept, axis=axis), _gradients(made.frames, axis)
-        across.append(gradients[join])
+        join, steps = np.diff(kept, axis=axis), gradients(made.frames, axis)
+        across.append(steps[join])
         if made.frames.shape == source.frames.shape:
-            allowed.append(_gradients(source.frames, axis)[join])
+            allowed.append(gradients(source.frames, axis)[join])
         else:  # what was there is not known
             both = np.take(kept, range(1, kept.shape[axis]), axis) & np.take(kept, range(kept.shape[axis] - 1), axis)
-            allowed.append(gradients[_widened(join, axis, BESIDE) & both])
+            allowed.append(steps[widened(join, axis, BESIDE) & both])
     if not sum(map(len, across)):
         return None
-    own = np.concatenate([_gradients(source.frames, axis).ravel() for axis in (1, 2)])
+    own = np.concatenate([gradients(source.frames, axis).ravel() for axis in (1, 2)])
     most = max(STILL, float(np.percentile(own, 95)), float(np.concatenate(allowed).mean()))
     return float(np.concatenate(across).mean() / most)
-
-
-def _widened(places: np.ndarray, axis: int, by: int) -> np.ndarray:
-    """Also the places up to so many before or after along an axis."""
-    padded = np.pad(places, [(by, by) if k == axis else (0, 0) for k in range(places.ndim)])
-    return np.any([np.take(padded, range(k, k + places.shape[axis]), axis) for k in range(2 * by + 1)], axis=0)
 
 
 def layout_correlation(one: Clip, other: Clip) -> float:
@@ -242,7 +236,3 @@ def layout_correlation(one: Clip, other: Clip) -> float:
 def _blocks(clip: Clip) -> np.ndarray:
     grey = clip.frames[:, : clip.height // 8 * 8, : clip.width // 8 * 8].mean(-1)
     return grey.reshape(len(clip), clip.height // 8, 8, clip.width // 8, 8).mean((2, 4))
-
-
-def _gradients(frames: np.ndarray, axis: int) -> np.ndarray:
-    return np.abs(np.diff(frames.astype(np.int16), axis=axis)).mean(-1)
