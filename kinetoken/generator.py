@@ -228,8 +228,8 @@ class Generator(Editing):
     ) -> Iterator[Stretch]:
         """Yield the frames of a clip of any length as they are finished, in memory that does not grow with it.
 
-        A window of the trained length moves along the clip; the half of it that is past is known. So a clip begins with
-        the clip of the trained length and the same seed, and a longer one begins with the shorter one. Options and
+        A window of the trained length moves along the clip; the greater half of it is past and known. So a clip begins
+        with the clip of the trained length and the same seed, and a longer one begins with the shorter one. Options and
         errors as `stream`, steps being those of each window.
         """
         config = self.config
@@ -239,13 +239,13 @@ class Generator(Editing):
             config.sampling, steps=steps, guidance=guidance, temperature=temperature, revision=revision
         )
         _check_size(min(frames, config.frames), height, width)
-        empty = self._empty(prompt, config.frames, height, width, rate)
+        text_end = config.network.vocabulary.text_end
         filled = windows(
             lambda canvas, seed: fill_grid(self.network, canvas, seed, sampling),
-            empty,
+            self._empty(prompt, config.frames, height, width, rate),
             secrets.randbits(32) if seed is None else seed,
+            lambda grid: self.tokenizer.last_frame(grid - text_end) + text_end,
         )
-        text_end = config.network.vocabulary.text_end
         return stretches(filled, self.tokenizer, text_end, frames=frames, height=height, width=width, fps=rate)
 
     def _empty(

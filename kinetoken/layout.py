@@ -58,6 +58,15 @@ def ways(things: Int[Tensor, "*things digits"]) -> Float[Tensor, "*things 2"]:
     return (WAY - things[..., WAY_X:WAY_ANGLE].float()) / EIGHTHS
 
 
+def at_an_instant(things: Int[Tensor, "*things digits"]) -> Int[Tensor, "*things digits"]:
+    """Things as they are at the end of their layer's time, as an image tells them: seen or not, and come from nowhere.
+    One that is not there, or of which nothing is known, stays so."""
+    still = things.clone()
+    still[..., 0] = torch.where((things[..., 0] - 1) >= 2 ** (QUARTERS - 1), 2**QUARTERS, 1)
+    still[..., WAY_X:] = things.new_tensor((WAY, WAY, 0))
+    return torch.where(things[..., :1] > 0, still, things)
+
+
 def order_of_telling(layout: Int[Tensor, "time things digits"]) -> list[int]:
     """In which order a clip's things are named, the view first, those that are never there last: what moves, whoever
     is behind before whoever is ahead, then what stands, from the left. Who runs into someone, passes or chases someone

@@ -5,17 +5,22 @@ from itertools import tee
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from kinetoken.canvas import Canvas
 from kinetoken.clip import Clip
 from kinetoken.grid import GridShape
+from kinetoken.layout import at_an_instant
 from kinetoken.processes.masked import Step
 from kinetoken.tasks import continuing
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 
 Fill = Callable[[Canvas, int], Iterator[Step]]  # of a canvas, with a seed
+
+LastFrame = Callable[[Int[Tensor, "1 layers rows columns"]], Int[Tensor, "1 1 rows columns"]]
+"""Of a grid's ids, those of an image of its last frame."""
 
 
 class Stretch(NamedTuple):
@@ -36,22 +41,37 @@ class Window(NamedTuple):
     steps: int
 
 
-def windows(fill: Fill, empty: Canvas, seed: int) -> Iterator[Window]:
-    """Layers without end. The first window is `empty`, filled with `seed`; each further one knows the last half of the
-    window before it and fills the rest, with a seed that follows from `seed` and its number.
+def windows(
+    fill: Fill,
+    empty: Canvas,
+    seed: int,
+    last_frame: LastFrame,
+) -> Iterator[Window]:
+    """Layers without end. The first window is `empty`, filled with `seed`; each further one knows the greater half of
+    the window before it, and what was written of these layers, and fills the rest, with a seed that follows from `seed`
+    and its number.
 
     All positions are those of the first window: the network is never asked about a time that it was not trained on, and
-    forgets what is further back than half a window.
+    forgets what is further back. For the same reason each window begins with an image: what is known first of it is how
+    a layer ended, and not how it moved.
     """
     time = empty.grid.shape[1]
     canvas, past, number = empty, 0, 0
     while True:
         for step in fill(canvas, _window_seed(seed, number)):
             last = step
-        grid = last.canvas.grid
-        yield Window(grid[0, past:].cpu(), last.total)
-        past, number = time // 2, number + 1
-        canvas = continuing(empty, grid[:, time - past :])
+        yield Window(last.canvas.grid[0, past:].cpu(), last.total)
+        past, number = min((time + 1) // 2, time - 1), number + 1
+        canvas = _going_on(empty, last.canvas, past, last_frame) if past else empty
+
+
+def _going_on(empty: Canvas, before: Canvas, past: int, last_frame: LastFrame) -> Canvas:
+    """The empty canvas with the last layers of the one before it, the first of them as an image."""
+    grid, layout = before.grid, before.layout[:, -past:]
+    known = torch.cat((last_frame(grid[:, : 1 - past or None]), grid[:, grid.shape[1] + 1 - past :]), dim=1)
+    if not layout.numel():
+        return continuing(empty, known)
+    return continuing(empty, known, torch.cat((at_an_instant(layout[:, :1]), layout[:, 1:]), dim=1))
 
 
 def _window_seed(seed: int, number: int) -> int:

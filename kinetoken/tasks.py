@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Int
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from kinetoken.canvas import Canvas
 from kinetoken.clip import Clip
 from kinetoken.draft import Draft, check_length
 from kinetoken.grid import GridShape
+from kinetoken.layout import HIDDEN
 from kinetoken.processes.orders import halton_ranks
 from kinetoken.vocabulary import Vocabulary
 
@@ -47,11 +49,19 @@ def text_to_video(row: Sequence[int], shape: GridShape) -> Canvas:
     return completion(row, torch.full(shape.sizes, Vocabulary.MASK), torch.zeros(shape.sizes, dtype=torch.bool))
 
 
-def continuing(empty: Canvas, past: Int[Tensor, "1 layers rows columns"]) -> Canvas:
-    """The first layers are known: what came before."""
+def continuing(
+    empty: Canvas,
+    past: Int[Tensor, "1 layers rows columns"],
+    layout: Int[Tensor, "1 layers things digits"] | None = None,
+) -> Canvas:
+    """The first layers are known: what came before. layout: of these layers, if it is known."""
     places = torch.zeros_like(empty.grid_known)
     places[:, : past.shape[1]] = True
-    return empty.with_grid(places, past.flatten())
+    canvas = empty.with_grid(places, past.flatten())
+    if layout is None:
+        return canvas
+    told = F.pad(layout, (0, 0, 0, 0, 0, empty.grid.shape[1] - layout.shape[1]), value=HIDDEN)
+    return replace(canvas, layout=told, layout_known=told[..., 0] != HIDDEN)
 
 
 def closing(empty: Canvas, past: Int[Tensor, "1 layers rows columns"]) -> Canvas:

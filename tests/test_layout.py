@@ -48,6 +48,7 @@ from kinetoken.layout import (
     Y,
     agreement,
     at,
+    at_an_instant,
     beside,
     centres,
     digits,
@@ -155,6 +156,20 @@ def test_things_come_the_way_their_pixels_come(motion: Motion) -> None:
     things = torch.from_numpy(layout(scene, CELL)[1:, 1])
     for frame, (x, y) in zip(render(scene).frames[2::4], 4 * (centres(things) - ways(things)).numpy(), strict=True):
         assert np.abs(np.argwhere(frame.min(-1) > 128).mean(0)[::-1] + 0.5 - (x, y)).max() < 0.8
+
+
+def test_an_instant_is_what_an_image_of_it_tells() -> None:
+    """The end of a layer of a clip, as the layout of a clip that begins there: but for what cannot be known of one."""
+    for seed in range(40):
+        told = torch.from_numpy(layout(sample_scene(seed), CellSize(square=2)))
+        instants = at_an_instant(told)
+        assert (instants[0] == told[0]).all()  # the first layer is an image
+        there = told[..., 0] > 0
+        assert (instants[~there] == told[~there]).all()
+        assert set(instants[there][:, 0].tolist()) <= {1, 16}
+        assert ((told[there][:, 0] > 8) == (instants[there][:, 0] == 16)).all()
+        assert (instants[there][:, WAY_X:] == torch.tensor((WAY, WAY, 0))).all()
+        assert (instants[there][:, 1:WAY_X] == told[there][:, 1:WAY_X]).all()
 
 
 @pytest.mark.parametrize("motion", [Motion.RIGHT, Motion.ORBITS, Motion.BOUNCES])

@@ -47,9 +47,9 @@ def test_it_begins_with_the_clip_of_the_trained_length(tiny: Generator) -> None:
     assert np.abs(first.clip.frames.astype(int) - plain.clip.frames).max() <= 1
 
 
-def test_the_window_is_all_there_is(tiny: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every canvas has the trained length; each window's past is the end of the window before; frames leave before the
-    next window is begun."""
+def test_the_window_is_all_there_is(tiny_mosaic: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every canvas has the trained length; each window's past is the end of the window before, and begins with an image
+    of how its layer ended; frames leave before the next window is begun."""
     seen, fill = [], generator_module.fill_grid
 
     def watched(network, canvas, seed, config):  # type: ignore[no-untyped-def]
@@ -58,17 +58,19 @@ def test_the_window_is_all_there_is(tiny: Generator, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(generator_module, "fill_grid", watched)
     done = []
-    for number, part in enumerate(tiny.stream_long(PROMPT, frames=40, seed=4, steps=2), start=1):
+    for number, part in enumerate(tiny_mosaic.stream_long(PROMPT, frames=40, seed=4, steps=2), start=1):
         assert len(seen) == number
         done.append(part.codes)
-    time = 1 + (tiny.config.frames - 1) // 4
+    time = 1 + (tiny_mosaic.config.frames - 1) // 4
     assert {canvas.grid.shape[1] for canvas, _ in seen} == {time}
     assert len({seed for _, seed in seen}) == len(seen) > 5
-    text_end = tiny.config.network.vocabulary.text_end
+    text_end = tiny_mosaic.config.network.vocabulary.text_end
     for number in range(1, len(seen)):
-        canvas, past = seen[number][0], time // 2
+        canvas, past = seen[number][0], (time + 1) // 2
         assert canvas.grid_known[0, :past].all() and not canvas.grid_known[0, past:].any()
-        assert (canvas.grid[0, :past] - text_end == torch.cat(done[:number])[-past:]).all()
+        before, known = torch.cat(done[:number]), canvas.grid[0, :past] - text_end
+        assert (known[1:] == before[len(before) - past + 1 :]).all()
+        assert (known[:1] == tiny_mosaic.tokenizer.last_frame(before[None, : len(before) - past + 1])[0]).all()
 
 
 def test_the_codec_has_no_seam(tiny: Generator) -> None:

@@ -79,7 +79,7 @@ def test_readers_see_things_by_halves() -> None:
     layout[:, 0, 1] = torch.tensor((16, 1, 0, 0, MARGIN + 8 * 4, MARGIN + 8 * 4, 16, 0, WAY, WAY, 0))
     batch = CanvasBatch(ROW.expand(400, -1), grid, torch.arange(400), torch.zeros(400, dtype=torch.bool), layout)
     around = (to_be_read(batch).grid != Vocabulary.MASK)[:, 0, 2:6, 2:6].float().mean((1, 2))
-    assert ((around > 0.1) & (around < 0.9)).float().mean() > 0.15
+    assert ((around > 0.1) & (around < 0.9)).float().mean() > 0.1
 
 
 def test_grids_are_read_in_larger_ones_too() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from kinetoken.clip import Clip
 from kinetoken.data.tar_shards import TarShards, check_apart
-from kinetoken.data.toybox import GRAVITY, Caption, Motion, Scene, captions, render, sample_scene
+from kinetoken.data.toybox import GRAVITY, Camera, Caption, Motion, Scene, captions, render, sample_scene
 from kinetoken.evaluation.captions import caption_verdict
 from kinetoken.evaluation.features import Extractor
 from kinetoken.evaluation.judge import fit_gravity, judge
@@ -67,11 +67,13 @@ def ceiling(tokenizer: VideoTokenizer, *, count: int, actors: int, first_seed: i
 
 def drift(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
     """As `adherence`, of clips of WINDOWS times the model's length, each length judged by itself: whether what was
-    asked for is still there in the last. Scenes of one object with a motion that has no end; clip k has seed k."""
+    asked for is still there in the last. Scenes of one object with a motion that has no end, and a camera that
+    stands, for its moves have one; clip k has seed k."""
     seeds = (
         seed
         for seed in range(first_seed, first_seed + 10_000 * count)
-        if sample_scene(seed, actors=1, split="held-out").actors[0].motion in ENDLESS
+        for scene in (sample_scene(seed, actors=1, split="held-out"),)
+        if scene.actors[0].motion in ENDLESS and scene.camera == Camera.STILL
     )
     length = generator.config.frames
     for number, seed in zip(range(count), seeds, strict=False):
@@ -82,7 +84,7 @@ def drift(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> 
         verdict: dict[str, bool] = {}
         for window in range(WINDOWS):
             part = Clip(frames=clip.frames[window * length : (window + 1) * length], fps=clip.fps)
-            shown = judge(part, scene).shown
+            shown = judge(part, scene, midway=window > 0).shown
             verdict |= {f"window {window + 1}: {path}": shown[path] for path in sorted(caption.stated)}
         yield Record(seed=seed, text=caption.text, verdict=verdict, clip=clip)
 

@@ -39,9 +39,9 @@ class Verdict:
         return all(shown for path, shown in self.shown.items() if stated is None or path in stated)
 
 
-def judge(clip: Clip, scene: Scene) -> Verdict:
-    """Whether the clip shows each attribute of the description."""
-    return verdict(Witness(clip), scene)
+def judge(clip: Clip, scene: Scene, *, midway: bool = False) -> Verdict:
+    """Whether the clip shows each attribute of the description. midway: the clip is a part of a longer one."""
+    return verdict(Witness(clip, midway=midway), scene)
 
 
 def verdict(witness: Witness, scene: Scene) -> Verdict:

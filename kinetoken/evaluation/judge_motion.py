@@ -15,7 +15,7 @@ from jaxtyping import Bool, Complex, Float
 
 from kinetoken.data.toybox import Actor, Background, Colour, Motion, Path, Scene, Shape, Size, Speed, paths
 from kinetoken.data.toybox_motion import DIRECTION, OUTLINE, WRAP_MARGIN
-from kinetoken.data.toybox_scene import HAS_SPEED, ORBIT_RADIUS, RADIUS
+from kinetoken.data.toybox_scene import HAS_SPEED, ORBIT_RADIUS, PACE, RADIUS, SPIN
 from kinetoken.evaluation.judge_looks import ANGLES
 
 Times = Float[np.ndarray, "frames"]
@@ -54,6 +54,10 @@ LONE_KINDS: Final[tuple[Kind, ...]] = tuple(
     if motion not in (Motion.BOUNCES, Motion.FALLS)
     for speed in (Speed if motion in HAS_SPEED else (Speed.USUAL,))
 )
+BEGINNING_KINDS: Final = tuple(kind for kind in LONE_KINDS if kind[0] in (Motion.SPINS, Motion.BLINKS))
+"""Those of which it can be seen when they began."""
+BEGUN: Final = np.arange(0.125, 2 * np.pi / (SPIN * PACE[Speed.SLOW]), 0.125)
+"""Seconds for which they may have gone on: a turn of the slowest spin, in steps of a fiftieth of it."""
 DROP_KINDS: Final[tuple[Kind, ...]] = ((Motion.BOUNCES, Speed.USUAL), (Motion.FALLS, Speed.USUAL))
 
 
@@ -106,17 +110,20 @@ class Guesses:
         )
 
 
-def recognise_motion(track: Track, background: Background) -> Kind | None:
-    """The motion and speed that fit best; None if even they do not fit."""
-    costs = motion_costs(track, background)
+def recognise_motion(track: Track, background: Background, *, midway: bool = False) -> Kind | None:
+    """The motion and speed that fit best; None if even they do not fit. midway: as `motion_costs`."""
+    costs = motion_costs(track, background, midway=midway)
     best = min(costs, key=costs.__getitem__)
     return best if costs[best] < MOTION_SHOWN else None
 
 
-def motion_costs(track: Track, background: Background) -> dict[Kind, float]:
-    """The misfit of every motion at every speed, each placed where it fits best."""
+def motion_costs(track: Track, background: Background, *, midway: bool = False) -> dict[Kind, float]:
+    """The misfit of every motion at every speed, each placed where it fits best. midway: the clip is a part of a longer
+    one, so what spins need not begin upright, nor what blinks begin by being there."""
     costs = dict.fromkeys((*LONE_KINDS, *DROP_KINDS), np.inf)
-    for guesses in (_laid_over(track, _lone_guesses(tuple(track.times))), _drops(track, background)):
+    alone = [_lone_guesses(tuple(track.times), LONE_KINDS)]
+    alone += [_lone_guesses(tuple(track.times + begun), BEGINNING_KINDS) for begun in (BEGUN if midway else ())]
+    for guesses in (*(_laid_over(track, some) for some in alone), _drops(track, background)):
         for kind, cost in zip(guesses.kinds, _costs(track, guesses), strict=True):
             costs[kind] = min(float(cost), costs[kind])
     return costs
@@ -142,10 +149,10 @@ def _wrongly_there(track: Track, guesses: Guesses) -> Bool[np.ndarray, "guesses 
     return np.where(track.seen, cannot, must)
 
 
-@lru_cache(maxsize=8)
-def _lone_guesses(times: tuple[float, ...]) -> Guesses:
-    """All motions that neither know of the ground nor end at the view's edge, of an actor somewhere."""
-    kinds = [(kind, way) for kind, way in product(LONE_KINDS, (False, True)) if not way or kind[0] in TURNING]
+@lru_cache(maxsize=64)
+def _lone_guesses(times: tuple[float, ...], of: tuple[Kind, ...]) -> Guesses:
+    """Motions that neither know of the ground nor end at the view's edge, of an actor somewhere."""
+    kinds = [(kind, way) for kind, way in product(of, (False, True)) if not way or kind[0] in TURNING]
     actors = [
         Actor(
             shape=Shape.BALL, colour=Colour.RED, motion=motion, speed=speed, x=0.0, y=FAR / 2, phase=0.0, clockwise=way

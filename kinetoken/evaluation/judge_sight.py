@@ -64,10 +64,11 @@ class Sight:
 
 
 class Witness:
-    """Has seen one clip, and can be asked about it again and again."""
+    """Has seen one clip, and can be asked about it again and again. midway: it is a part of a longer one, and what is
+    going on may have begun before."""
 
-    def __init__(self, clip: Clip) -> None:
-        self.clip = clip
+    def __init__(self, clip: Clip, *, midway: bool = False) -> None:
+        self.clip, self.midway = clip, midway
         self.setting = recognise_setting(clip)
         self._regions = find_regions(clip, self.setting)
         self._sights: dict[Colour, Sight | None] = {}
@@ -81,12 +82,12 @@ class Witness:
         """What is seen of the actor of this colour; None if the clip does not show it."""
         if colour not in self._sights:
             blob = find_blob(self.clip, self._regions, colour)
-            found = _see(self.clip, self.setting, blob) if blob else None
+            found = _see(self.clip, self.setting, blob, self.midway) if blob else None
             self._sights[colour] = found if found and found.left < LEFT_SHOWN else None
         return self._sights[colour]
 
 
-def _see(clip: Clip, setting: Setting, blob: Blob) -> Sight:
+def _see(clip: Clip, setting: Setting, blob: Blob, midway: bool) -> Sight:
     patches = cut_patches(clip, setting, blob)
     chosen = _clearest(blob, patches.frames)
     sharp, blurred = levels_of(blob)
@@ -94,7 +95,7 @@ def _see(clip: Clip, setting: Setting, blob: Blob) -> Sight:
     if left > SHARP_ENOUGH:
         level, look, left = min((level, look, left), _best_look(patches, blurred, chosen), key=itemgetter(2))
     track = _track(clip, setting, blob, patches, look, level)
-    kind = recognise_motion(track, setting.background)
+    kind = recognise_motion(track, setting.background, midway=midway)
     return Sight(
         colour=blob.colour,
         shape=look[0],

@@ -37,7 +37,7 @@ WHOLE, OF_PARTS = 0.5, 0.5
 """How many grids that are there to learn to read are known as a whole, and of how many a tube, or all but a tube, is
 all that is known."""
 
-AT_A_THING, ASIDE = 0.75, 2.5
+AT_A_THING, ASIDE = 0.5, 2.5
 """How many of these tubes have a corner at one of the clip's things, give or take so many cells: what lies half under
 a mask is what there is to be learned."""
 

@@ -120,8 +120,8 @@ def pictures() -> NetworkRecipe:
 
 
 def small() -> NetworkRecipe:
-    """A toybox model, after `pictures`: two hours on two CPU cores. The bundled one came by earlier forms of both (its
-    card)."""
+    """A toybox model, after `pictures`: an hour and a half on two CPU cores. The bundled one came by earlier forms of both
+    (its card)."""
     return NetworkRecipe(
         data=TOYBOX,
         excerpts=(
@@ -142,7 +142,7 @@ def small() -> NetworkRecipe:
         batch_clips=16,
         sampling=TOYBOX_SAMPLING,
         training=TrainingConfig(
-            total_steps=4000,
+            total_steps=3000,
             learning_rate=5e-3,
             adam_learning_rate=1.6e-3,
             weight_decay=0.05,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kinetoken.clip import Clip
 from kinetoken.grid import CellSize, GridShape, layers_of_loop, picked, stretched
 from kinetoken.tokenizer.layers import Decoder, Encoder, blocks_from_frames, frames_from_blocks
-from kinetoken.tokenizer.mosaic import Mosaic
+from kinetoken.tokenizer.mosaic import STILLS, Mosaic
 from kinetoken.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig
 
 
@@ -105,6 +105,13 @@ class VideoTokenizer(nn.Module):
             return self.reconstruct(self.quantizer.lookup(codes)).clamp(-1, 1)
         frames = self.decode(codes[:, self._layers_around(codes.shape[1])])
         return frames[:, -codes.shape[1] * self.config.cell.frames :]
+
+    @torch.inference_mode()
+    def last_frame(self, codes: Int[Tensor, "batch time rows columns"]) -> Int[Tensor, "batch 1 rows columns"]:
+        """Codes of an image of the last frame. A mosaic's layer is that already, and how it moved."""
+        if isinstance(self.quantizer, Mosaic):
+            return codes[:, -1:] % STILLS
+        return self.encode(self.decode(codes)[:, -1:])
 
     def looks(self, codes: Int[Tensor, "clips time rows columns"]) -> Float[Tensor, "codes values"]:
         """What each code looks like where it occurs in these clips: the mean of its decoded blocks of pixels. Of codes

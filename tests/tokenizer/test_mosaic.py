@@ -156,6 +156,13 @@ def test_what_stands_still_does_not_move(tokenizer: VideoTokenizer) -> None:
     assert (tokenizer.encode(still) < STILLS).all()
 
 
+def test_a_clips_last_frame_is_in_its_last_layer(tokenizer: VideoTokenizer) -> None:
+    frames = torch.rand(2, 9, 16, 16, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    codes = tokenizer.encode(frames)
+    assert (codes[:, -1] >= STILLS).any()
+    assert (tokenizer.last_frame(codes) == tokenizer.encode(frames[:, -1:])).all()
+
+
 def test_a_clips_first_layer_does_not_move_and_costs_less(tokenizer: VideoTokenizer) -> None:
     frames = torch.rand(1, 5, 16, 16, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert (tokenizer.encode(frames)[:, 0] < STILLS).all()

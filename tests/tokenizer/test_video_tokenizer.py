@@ -170,6 +170,12 @@ def test_bits_per_pixel_counts_every_code(tiny: Generator) -> None:
     assert tiny.tokenizer.bits_per_pixel(17, 64, 64) == pytest.approx(5 * 16 * 16 * log2(64) / (17 * 64 * 64))
 
 
+def test_the_last_frame_is_an_image_of_what_is_decoded(tiny: Generator) -> None:
+    codes = torch.randint(64, (1, 3, 4, 4), generator=torch.Generator().manual_seed(0))
+    image = tiny.tokenizer.encode(tiny.tokenizer.decode(codes)[:, -1:])
+    assert image.shape == (1, 1, 4, 4) and (tiny.tokenizer.last_frame(codes) == image).all()
+
+
 def test_a_grid_that_is_too_small_is_refused(tiny: Generator) -> None:
     with pytest.raises(ValueError, match="need a grid"):
         tiny.tokenizer.decode_clip(torch.zeros(1, 2, 2, dtype=torch.long), fps=8.0, frames=5, height=8, width=8)
