@@ -120,8 +120,8 @@ def pictures() -> NetworkRecipe:
 
 
 def small() -> NetworkRecipe:
-    """A toybox model, after `pictures`: an hour and a half on two CPU cores. The bundled one came by earlier forms of both
-    (its card)."""
+    """A toybox model, after `pictures`: an hour and a half on two CPU cores. The bundled one came by earlier forms of
+    both (its card)."""
     return NetworkRecipe(
         data=TOYBOX,
         excerpts=(
