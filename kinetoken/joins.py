@@ -139,6 +139,15 @@ def eased(
     return result
 
 
+def led_on(
+    last: UInt8[np.ndarray, "height width 3"], made: UInt8[np.ndarray, "frames height width 3"], pace: float
+) -> UInt8[np.ndarray, "frames height width 3"]:
+    """Frames that follow a last one: if they differ from it by more than the pace, they come in over up to FADE."""
+    frames = np.concatenate((last[None], made))
+    _come_in(frames, 0, range(1, len(frames)), pace)
+    return frames[1:]
+
+
 def _come_in(frames: UInt8[np.ndarray, "frames height width 3"], kept: int, made: range, pace: float) -> None:
     """In place: from the kept frame, each of the first FADE made ones goes as far as the pace allows, or the fade asks
     for."""

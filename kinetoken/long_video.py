@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from itertools import tee
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -12,10 +12,14 @@ from torch import Tensor
 from kinetoken.canvas import Canvas
 from kinetoken.clip import Clip
 from kinetoken.grid import GridShape
+from kinetoken.joins import STILL, led_on, step_sizes
 from kinetoken.layout import at_an_instant
 from kinetoken.processes.masked import Step
 from kinetoken.tasks import continuing
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
+
+PACE: Final = 90  # percentile of the steps before a window
+RECENT: Final = 256  # steps that count for it
 
 Fill = Callable[[Canvas, int], Iterator[Step]]  # of a canvas, with a seed
 
@@ -88,16 +92,19 @@ def stretches(
     width: int,
     fps: float,
 ) -> Iterator[Stretch]:
-    """Decode windows as they come, until there are `frames`. Each is preceded by all that the decoder looks back at:
-    the codec has no seam."""
+    """Decode windows as they come, until there are `frames`. Each is preceded by all that the decoder looks back at, so
+    the codec has no seam; and comes in no faster than most of the steps before it, as every join does (joins.py)."""
     layers = GridShape.of_clip(frames, height, width, tokenizer.config.cell).time
     counted, decoded = tee(_first_layers(filled, layers))
     pieces = tokenizer.decode_stream((window.ids - text_end for window in decoded), layers=layers)
-    done, steps = 0, 0
+    done, sampled, last, steps = 0, 0, np.zeros((0, height, width, 3), np.uint8), np.zeros(0)
     for window, pixels in zip(counted, pieces, strict=True):
         fresh = np.ascontiguousarray(pixels[: frames - done, :height, :width])
-        done, steps = done + len(fresh), steps + window.steps
-        yield Stretch(Clip(frames=fresh, fps=fps), window.ids - text_end, done, frames, steps)
+        if len(steps):
+            fresh = led_on(last[0], fresh, max(STILL, float(np.percentile(steps, PACE))))
+        steps, last = np.concatenate((steps, step_sizes(np.concatenate((last, fresh)))))[-RECENT:], fresh[-1:]
+        done, sampled = done + len(fresh), sampled + window.steps
+        yield Stretch(Clip(frames=fresh, fps=fps), window.ids - text_end, done, frames, sampled)
 
 
 def _first_layers(filled: Iterator[Window], layers: int) -> Iterator[Window]:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinetoken.joins import FADE, STILL, eased, gradients, joined, softened, step_sizes
+from kinetoken.joins import FADE, STILL, eased, gradients, joined, led_on, softened, step_sizes
 
 
 def drifting(levels: list[int]) -> np.ndarray:
@@ -41,6 +41,13 @@ def test_a_cut_fades_and_nothing_is_eased_without_a_pace() -> None:
     assert (eased(frames, one) == frames).all()
     slow = drifting([10, 12, 13, 14, 15])
     assert (eased(slow, np.arange(5) < 2) == slow).all(), "what keeps to the pace stays as it is"
+
+
+def test_frames_that_follow_a_last_one_come_in_at_its_pace() -> None:
+    last, made = drifting([10])[0], drifting([18, 19, 20, 21, 22, 23])
+    levels = led_on(last, made, pace=3.0)[:, 0, 0, 0].tolist()
+    assert levels[0] == 13 and levels[4:] == [22, 23] and levels == sorted(levels)
+    assert (led_on(last, made, pace=8.0) == made).all()
 
 
 def outlines(aside: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from kinetoken import generator as generator_module
 from kinetoken.apps.cli import main
 from kinetoken.clip import Clip
 from kinetoken.generator import Generator
-from kinetoken.long_video import Stretch
+from kinetoken.long_video import Stretch, Window, stretches
 
 PROMPT = "a red ball bounces"
 
@@ -71,6 +71,22 @@ def test_the_window_is_all_there_is(tiny_mosaic: Generator, monkeypatch: pytest.
         before, known = torch.cat(done[:number]), canvas.grid[0, :past] - text_end
         assert (known[1:] == before[len(before) - past + 1 :]).all()
         assert (known[:1] == tiny_mosaic.tokenizer.last_frame(before[None, : len(before) - past + 1])[0]).all()
+
+
+def test_no_window_begins_with_a_jump(tiny: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a window begins with, its first step is no larger than most of those before it, or it fades in."""
+    jump = np.array([100, 101, 102, 103, 104, 140, 141, 142, 143, 200, 201, 202, 203])
+    frames = np.broadcast_to(jump[:, None, None, None], (13, 8, 8, 3)).astype(np.uint8)
+    pieces = [frames[:5], frames[5:9], frames[9:]]
+    monkeypatch.setattr(
+        tiny.tokenizer, "decode_stream", lambda codes, layers: (p for p, _ in zip(pieces, codes, strict=True))
+    )
+    filled = iter([Window(torch.zeros(n, 2, 2, dtype=torch.long), 1) for n in (2, 1, 1)])
+    parts = list(stretches(filled, tiny.tokenizer, 0, frames=13, height=8, width=8, fps=8.0))
+    levels = np.concatenate([part.clip.frames for part in parts])[:, 0, 0, 0]
+    assert levels[:5].tolist() == [100, 101, 102, 103, 104] and levels[5] == 104 + 36 // 5
+    steps = np.diff(levels.astype(int))
+    assert (steps > 0).all() and steps.max() < 25 and levels[12] > 190
 
 
 def test_the_codec_has_no_seam(tiny: Generator) -> None:
