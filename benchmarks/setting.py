@@ -85,8 +85,12 @@ def memory_mb() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
 
 
+ASIDE = ("reader.", "telling.")  # parts of a network that make no clip: they read given ones and put them into words
+
+
 def parameters_of(module: torch.nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())
+    """Of those that are at work when clips are made, and when all of it is trained to make them."""
+    return sum(weight.numel() for name, weight in module.named_parameters() if not name.startswith(ASIDE))
 
 
 def _processor() -> str:

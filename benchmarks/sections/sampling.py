@@ -17,6 +17,7 @@ from kinetoken.grid import GridShape
 
 PEER, PEER_STEPS = "phenaki-pytorch, 18 steps (its default)", 18
 PLAIN = "one code at a time, keys and values kept (extrapolated)"
+GUIDED = 2.0
 STRETCH, STRETCHES = 16, 5  # codes that are measured of the grid, and at how many places
 
 Measure = Callable[[int, bool], float]
@@ -45,7 +46,7 @@ def measure(setting: Setting) -> Findings:
     parameters |= {PEER: peer_parameters, PLAIN: plain_parameters}
     reference = next(iter(ours))
     tables = [_times(seconds, parameters), _ratios(seconds, reference)]
-    return Findings(tables, _notes(setting, generator), {"seconds": seconds})
+    return Findings(tables, _notes(generator), {"seconds": seconds})
 
 
 def _cases(setting: Setting) -> dict[str, tuple[int, bool]]:
@@ -61,24 +62,28 @@ def _clips(count: int) -> str:
 
 
 def _our_systems(generator: Generator, setting: Setting) -> dict[str, Measure]:
-    """The first one has the model's default steps."""
-    default = generator.config.sampling.steps
-    systems = {f"kinetoken, {default} steps (default)": partial(_seconds, generator, default, False)}
-    if default != PEER_STEPS:
-        systems[f"kinetoken, {PEER_STEPS} steps"] = partial(_seconds, generator, PEER_STEPS, False)
+    """The first one has the model's defaults."""
+    sampling = generator.config.sampling
+    default = f"kinetoken, {sampling.steps} steps (default)"
+    made: dict[str, Measure] = {default: partial(_seconds, generator, sampling.steps, sampling.guidance, False)}
+    for steps in dict.fromkeys((sampling.steps, PEER_STEPS)):
+        if (steps, GUIDED) != (sampling.steps, sampling.guidance):
+            made[f"kinetoken, {steps} steps, guidance {GUIDED:g}"] = partial(_seconds, generator, steps, GUIDED, False)
     if setting.bfloat16:
-        systems[f"kinetoken, {default} steps, bfloat16 (extra)"] = partial(_seconds, generator, default, True)
-    return systems
+        made[f"kinetoken, {sampling.steps} steps, bfloat16 (extra)"] = partial(
+            _seconds, generator, sampling.steps, sampling.guidance, True
+        )
+    return made
 
 
-def _seconds(generator: Generator, steps: int, half: bool, clips: int, decoded: bool) -> float:
-    return seconds_of(lambda: make_clips(generator, clips, steps=steps, half=half, decoded=decoded))
+def _seconds(generator: Generator, steps: int, guidance: float, half: bool, clips: int, decoded: bool) -> float:
+    return seconds_of(lambda: make_clips(generator, clips, steps=steps, guidance=guidance, half=half, decoded=decoded))
 
 
-def make_clips(generator: Generator, clips: int, *, steps: int, half: bool, decoded: bool) -> None:
+def make_clips(generator: Generator, clips: int, *, steps: int, guidance: float, half: bool, decoded: bool) -> None:
     with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
         for seed in range(clips):
-            for step in generator.stream(PROMPT, seed=seed, steps=steps):
+            for step in generator.stream(PROMPT, seed=seed, steps=steps, guidance=guidance):
                 last = step
             if decoded:
                 _ = last.clip
@@ -97,7 +102,7 @@ def _plain(setting: Setting) -> tuple[Measure, int]:
             clips=clips,
             words=setting.words,
             cells=grid.cells,
-            guidance=config.sampling.guidance,
+            guidance=GUIDED,
             stretch=STRETCH,
             stretches=1 if setting.quick else STRETCHES,
         )
@@ -134,11 +139,12 @@ def _ratios(seconds: dict[str, dict[str, Measured]], reference: str) -> Table:
     return Table(("takes as many times the seconds", *seconds), rows, f"Against {reference}")
 
 
-def _notes(setting: Setting, generator: Generator) -> list[str]:
-    guidance = generator.config.sampling.guidance
+def _notes(generator: Generator) -> list[str]:
+    default = "no guidance" if generator.config.sampling.guidance == 1 else "guidance"
     return [
-        f"17 frames of 64x64. Guidance is on everywhere (ours {guidance:g}, theirs 3 by default): two branches. fp32, "
-        "but for the row that says otherwise.",
+        f"17 frames of 64x64, layouts written before. Our default has {default}; with it on, as theirs is (3 by "
+        "default), two branches are computed. fp32, but for the row that says otherwise.",
+        "Parameters are those at work: parts of ours that read given clips and put them into words are not counted.",
         "Of our clips each is made by itself, so that a seed's codes do not depend on its company; phenaki-pytorch "
         "samples its clips as one batch. Its text encoder is not counted: it is given random embeddings.",
         "One code at a time: a causal decoder as deep and as wide as our network over all codes of the grid, with the "

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 
 from benchmarks.matching import build_maskgit
@@ -22,12 +23,16 @@ from benchmarks.measuring import (
 from benchmarks.peer_environment import Peer
 from benchmarks.report import Findings, Table
 from benchmarks.setting import CPU, Setting, parameters_of
+from kinetoken.data.toybox import captions, sample_scene
+from kinetoken.data.toybox_clips import ClipShape
+from kinetoken.generator import Generator
 from kinetoken.grid import GridShape
 from kinetoken.processes.masked import MaskedObjective
 from kinetoken.processes.masking import CanvasBatch, MaskingConfig
 from kinetoken.training.metrics import matmul_peak
 from kinetoken.training.optimizer import Optimizer
-from kinetoken.transformer import Transformer, TransformerConfig
+from kinetoken.transformer import Transformer
+from kinetoken.vocabulary import Vocabulary
 
 PEER, STEPS = "phenaki-pytorch", 2  # of each system in each round
 OURS, MUON, HALF = "kinetoken", "kinetoken, Muon", "kinetoken, Muon, bfloat16 (extra)"
@@ -76,7 +81,7 @@ def _ours(setting: Setting, name: str) -> System:
     objective = MaskedObjective(network, MaskingConfig())
     optimizer = Optimizer(objective, learning_rate=1e-3, adam_learning_rate=1e-3, use_muon=name != OURS, bfloat16=half)
     grid = GridShape.of_clip(model.frames, model.height, model.width, model.tokenizer.cell)
-    batch = random_batch(model.network, grid, clips=setting.batch, words=setting.words)
+    batch = toybox_batch(setting.generator, clips=setting.batch, words=setting.words)
     backward = partial(_backward, objective, batch, half)
     flops = flops_of(backward)
     patches = grid.cells // (model.network.patch[1] * model.network.patch[2])
@@ -86,7 +91,8 @@ def _ours(setting: Setting, name: str) -> System:
         optimizer.step(1.0)
         optimizer.zero_gradients()
 
-    positions = f"{patches} patches of {grid.cells} codes + {setting.words} words"
+    things = model.network.things * grid.time
+    positions = f"{patches} patches of {grid.cells} codes + {things} things + {setting.words} words"
     return System(parameters_of(network), positions, lambda: seconds_of(step, STEPS), flops, half)
 
 
@@ -96,14 +102,20 @@ def _backward(objective: MaskedObjective, batch: CanvasBatch, half: bool) -> Non
     loss.backward()
 
 
-def random_batch(config: TransformerConfig, grid: GridShape, *, clips: int, words: int) -> CanvasBatch:
-    """Codes and words that mean nothing cost what others cost."""
-    vocabulary = config.vocabulary
+def toybox_batch(generator: Generator, *, clips: int, words: int) -> CanvasBatch:
+    """What our networks are trained on: codes, captions and layouts of scenes."""
+    config, cell = generator.config, generator.config.tokenizer.cell
+    shape = ClipShape(frames=config.frames, height=config.height, width=config.width)
+    scenes = [sample_scene(seed) for seed in range(clips)]
+    frames = torch.from_numpy(np.stack([shape.of(scene) for scene in scenes])).float() / 127.5 - 1
+    rows = [generator.codec.encode(captions(scene, seed)[0].text)[: words - 1] for seed, scene in enumerate(scenes)]
+    ends = [row + [Vocabulary.END] + [Vocabulary.PAD] * (words - 1 - len(row)) for row in rows]
     return CanvasBatch(
-        text=torch.randint(vocabulary.text_end // 2, vocabulary.text_end, (clips, words)),
-        grid=torch.randint(vocabulary.text_end, vocabulary.size, (clips, *grid.sizes)),
+        text=torch.tensor(ends),
+        grid=generator.tokenizer.encode(frames) + config.network.vocabulary.text_end,
         seeds=torch.arange(clips),
         captioning=torch.zeros(clips, dtype=torch.bool),
+        layout=torch.from_numpy(np.stack([shape.layout(scene, cell) for scene in scenes])),
     )
 
 
@@ -134,8 +146,9 @@ def _row(name: str, system: System, seconds: dict[str, Measured], peak: float, b
 def _notes(setting: Setting) -> list[str]:
     return [
         f"Batch {setting.batch} of clips of 17x64x64, from codes: forward, backward, optimizer. Ours on the bundled "
-        f"model's grid and patch, {PEER} on its natural cells of 4x8x8 with text embeddings given for free. fp32, but "
-        "for the row that says otherwise, whose share is of the peak in bfloat16.",
+        f"model's grid and patch, with the layouts that it learns to write, {PEER} on its natural cells of 4x8x8 with "
+        "text embeddings given for free. fp32, but for the row that says otherwise, whose share is of the peak in bfloat16.",
         "FLOPs by torch's counter on both sides: matrix products, convolutions and attention of forward and backward.",
+        "Parameters are those at work: parts of ours that read given clips and put them into words are not counted.",
         "Muon is how our models are trained; AdamW is there for the comparison of like with like.",
     ]
