@@ -147,7 +147,8 @@ def _notes(setting: Setting) -> list[str]:
     return [
         f"Batch {setting.batch} of clips of 17x64x64, from codes: forward, backward, optimizer. Ours on the bundled "
         f"model's grid and patch, with the layouts that it learns to write, {PEER} on its natural cells of 4x8x8 with "
-        "text embeddings given for free. fp32, but for the row that says otherwise, whose share is of the peak in bfloat16.",
+        "text embeddings given for free. fp32, but for the row that says otherwise, whose share is of the peak in "
+        "bfloat16.",
         "FLOPs by torch's counter on both sides: matrix products, convolutions and attention of forward and backward.",
         "Parameters are those at work: parts of ours that read given clips and put them into words are not counted.",
         "Muon is how our models are trained; AdamW is there for the comparison of like with like.",
