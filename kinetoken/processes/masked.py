@@ -140,25 +140,15 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
     assert len(canvas.grid) == 1, "one canvas at a time"
     rng, noise = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     canvas = with_layout(network, canvas, noise, config.layout_temperature)
-    shape = GridShape(time=canvas.grid.shape[1], rows=canvas.grid.shape[2], columns=canvas.grid.shape[3])
-    unknown = int((~canvas.grid_known).sum())
-    if config.order == "layers":
-        anchors = canvas.grid_known.any((2, 3))[0].cpu().numpy()
-        layers, begun = outwards(anchors, loop=canvas.loop), bool(anchors.any())
-        by_squares = layers[0 if begun else 1 :] if network.config.squares else ()
-        ranks = torch.from_numpy(layer_ranks(shape, rng, layers, by_squares))[None]
-        counts = (~canvas.grid_known).sum((2, 3))[0, layers].tolist()
-        targets = _targets_by_layer(counts, begun, config)
-    else:
-        ranks = torch.from_numpy((random_ranks if config.order == "random" else halton_ranks)(shape, rng))[None]
-        targets = _targets(unknown, config.steps, config.exponent)
+    ranks, targets = _order_of_filling(network, canvas, rng, config)
+    unknown, layers = int((~canvas.grid_known).sum()), canvas.grid.shape[1]
     own, likelihood = ~canvas.grid_known, torch.zeros(canvas.grid.shape, device=canvas.grid.device)
 
     def logits(places: Bool[Tensor, "1 time rows columns"], progress: float) -> Float[Tensor, "places visual"]:
         """Guided logits: the unconditional ones, and `guidance` times the way from them to the conditional ones. Layers
         after the last of which something is known or asked for are left out: nothing is learned from them."""
         low, high = config.guided
-        used = shape.time if canvas.loop else int((canvas.grid_known | places).any((2, 3))[0].nonzero().max()) + 1
+        used = layers if canvas.loop else int((canvas.grid_known | places).any((2, 3))[0].nonzero().max()) + 1
         text, grid, layout = canvas.masked
         grid, asked, layout = grid[:, :used], places[:, :used], layout[:, :used]
         if config.guidance == 1 or not low <= progress <= high:
@@ -205,6 +195,22 @@ def fill_text(network: Transformer, canvas: Canvas, seed: int, *, temperature: f
             rest = ~canvas.text_known
             canvas = canvas.with_text(rest, canvas.text.new_full((int(rest.sum()),), Vocabulary.PAD))
         yield Step(canvas, place + 1, length)
+
+
+def _order_of_filling(
+    network: Transformer, canvas: Canvas, rng: np.random.Generator, config: SamplingConfig
+) -> tuple[Int[Tensor, "1 time rows columns"], list[int]]:
+    """(which cells come first, how many are filled after each step)."""
+    shape = GridShape(time=canvas.grid.shape[1], rows=canvas.grid.shape[2], columns=canvas.grid.shape[3])
+    if config.order != "layers":
+        ranks = random_ranks(shape, rng) if config.order == "random" else halton_ranks(shape, rng)
+        return torch.from_numpy(ranks)[None], _targets(int((~canvas.grid_known).sum()), config.steps, config.exponent)
+    anchors = canvas.grid_known.any((2, 3))[0].cpu().numpy()
+    layers, begun = outwards(anchors, loop=canvas.loop), bool(anchors.any())
+    by_squares = layers[0 if begun else 1 :] if network.config.squares else ()
+    counts = (~canvas.grid_known).sum((2, 3))[0, layers].tolist()
+    ranks = layer_ranks(shape, rng, layers, by_squares)
+    return torch.from_numpy(ranks)[None], _targets_by_layer(counts, begun, config)
 
 
 def _targets(unknown: int, steps: int, exponent: float) -> list[int]:
