@@ -8,7 +8,12 @@ from benchmarks.matching import nearest
 from benchmarks.measuring import Cannot, Spread, alternate, number, ratios, told, told_ratio
 from benchmarks.report import Findings, Table, between_markers, keep
 from benchmarks.sections.cold import seconds_by_package
+from benchmarks.sections.training import toybox_batch
+from benchmarks.setting import parameters_of
 from benchmarks.timed_training import rate_scale
+from kinetoken.generator import Generator
+from kinetoken.processes.masked import MaskedObjective
+from kinetoken.processes.masking import MaskingConfig
 from kinetoken.transformer import TransformerConfig
 
 MACHINE = {
@@ -107,3 +112,16 @@ def test_kept_keys_and_values_change_nothing():
         for place in range(3, 6):
             one_by_one = decoder(ids[:, place : place + 1], cache, past=place)
     torch.testing.assert_close(one_by_one, at_once)
+
+
+def test_a_training_step_is_measured_on_scenes_with_their_layouts(tiny_mosaic: Generator) -> None:
+    batch = toybox_batch(tiny_mosaic, clips=3, words=8)
+    assert batch.text.shape == (3, 8) and batch.grid.shape == (3, 2, 8, 8) and (batch.layout[:, :, 0, 0] > 0).all()
+    loss, parts = MaskedObjective(tiny_mosaic.network, MaskingConfig())(batch)
+    assert loss.isfinite() and parts["thing_loss"] > 0
+
+
+def test_parts_that_make_no_clip_are_not_counted(tiny_mosaic: Generator) -> None:
+    network = tiny_mosaic.network
+    aside = sum(weight.numel() for part in (network.reader, network.telling) for weight in part.parameters())
+    assert parameters_of(network) == sum(weight.numel() for weight in network.parameters()) - aside
