@@ -218,7 +218,7 @@ def telling() -> NetworkRecipe:
     )
 
 
-ANIMATIONS_SAMPLING = replace(TOYBOX_SAMPLING, steps=28, guidance=2.0, revision=0.0)
+ANIMATIONS_SAMPLING = replace(TOYBOX_SAMPLING, steps=14, guidance=2.0, revision=0.0)
 
 
 def drawings() -> NetworkRecipe:
