@@ -1,7 +1,7 @@
 """The drift curve of docs/tasks.md: whether a clip of eight times the model's length still shows at its end what was
 asked for.
 
-python -m benchmarks.drift 40
+python -m benchmarks.drift 40 --steps 10
 """
 
 import argparse
@@ -19,9 +19,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, help="clips")
     parser.add_argument("--model", default="toybox")
+    parser.add_argument("--steps", type=int, help="of the sampler, instead of the model's own")
     arguments = parser.parse_args()
     require_matplotlib()
-    generator = Generator.from_pretrained(arguments.model)
+    generator = Generator.from_pretrained(arguments.model).with_sampling(steps=arguments.steps)
     figures = summary(list(drift(generator, count=arguments.count)))
     draw(figures, arguments.count, generator.config.frames, PICTURE)
     print(figures)
