@@ -110,11 +110,12 @@ def _as_named(network: Transformer, canvas: Canvas, read: Read) -> Int[Tensor, "
     second, … that they name where something is first seen. What a thing looks like, so far as the reader doubts it, is
     for the words to say, too."""
     layout = read.layout.clone()
-    here = next((layer for layer in layout if (layer[1:, 0] > 0).any()), layout[0])
-    doubted = {thing: _doubted(here[thing], read.looks[thing]) for thing in range(1, len(here)) if here[thing, 0] > 0}
-    if not doubted:
+    there = (layout[:, 1:, 0] > 0).any(1)
+    if not there.any():
         return layout
-    time = int((layout[:, 1:, 0] > 0).any(1).nonzero()[0])
+    time = int(there.nonzero()[0])
+    here = layout[time]
+    doubted = {thing: _doubted(here[thing], read.looks[thing]) for thing in range(1, len(here)) if here[thing, 0] > 0}
     nats = _naming(network, canvas, {thing: ways for thing, (ways, _) in doubted.items()}, time)
     nats = {(slot, thing): of + doubted[thing][1] for (slot, thing), of in nats.items()}
     named, _ = _likeliest(nats)
