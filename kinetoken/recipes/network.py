@@ -93,8 +93,8 @@ AROUND = len(TOYBOX) - 1
 TOYBOX_SAMPLING = SamplingConfig(
     steps=28, first=3.0, exponent=4.0, guidance=1.0, temperature=0.25, layout_temperature=0.3, revision=0.1
 )
-"""Where a layout says what is to be painted, half as many steps do nearly as well (docs/journal.md). Guidance would cost
-as much again, and gain nothing."""
+"""Where a layout says what is to be painted, half as many steps do nearly as well (docs/journal.md). Guidance would
+cost as much again, and gain nothing."""
 
 
 def pictures() -> NetworkRecipe:
