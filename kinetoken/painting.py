@@ -26,10 +26,17 @@ CORNERS: Final = (-0.25, 0.25)  # cells from a cell's middle, across and down: f
 
 
 class Painted(NamedTuple):
-    """What cells are told of things: on their way into the network, and for their logits."""
+    """What cells are told of things, whatever is known of the grid: on their way into the network, and for their
+    logits. near: which cells are near to a thing, if their squares' colours shall be told besides."""
 
     told: Float[Tensor, "batch time rows columns width"]
     drawn: Float[Tensor, "batch time rows columns head_width"]
+    near: Bool[Tensor, "batch time rows columns"] | None = None
+
+    def first(self, canvases: int, layers: int) -> "Painted":
+        """Of so many, the first ones."""
+        near = None if self.near is None else self.near[:canvases, :layers]
+        return Painted(self.told[:canvases, :layers], self.drawn[:canvases, :layers], near)
 
 
 class ThingsOnGrid(nn.Module):
@@ -58,14 +65,10 @@ class ThingsOnGrid(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(
-        self,
-        things: Int[Tensor, "batch time things digits"],
-        colours: Int[Tensor, "batch time rows columns"],
-        loop: bool = False,
+        self, things: Int[Tensor, "batch time things digits"], rows: int, columns: int, loop: bool = False
     ) -> Painted:
-        """colours: the first digit of each cell's code, HIDDEN where it is not known. loop: the last layer precedes the
-        first."""
-        batch, time, rows, columns = colours.shape
+        """loop: the last layer precedes the first."""
+        batch, time = things.shape[:2]
         where = (things[..., 0] > 0).nonzero()
         layer, slot = where[:, 0] * time + where[:, 1], where[:, 2]
         there, before = things[tuple(where.T)], beside(things, loop)[:, :, :, 0, 0][tuple(where.T)]
@@ -85,10 +88,19 @@ class ThingsOnGrid(nn.Module):
         drawn = told.new_zeros(batch * time, rows, columns, self.draw.out_features)
         drawn = drawn.index_add(0, layer[views], grounds).flatten(0, 2)
         drawn = drawn.index_add(0, place, self.draw(drawing))
-        if self.colours is not None:
-            place = place.unique()
-            drawn = drawn.index_add(0, place, self.colours(colours, place))
-        return Painted(*(part.unflatten(0, (batch, time, rows, columns)) for part in (told, drawn)))
+        near = torch.zeros(len(told), dtype=torch.bool, device=told.device).index_fill(0, place, True)
+        return Painted(*(part.unflatten(0, (batch, time, rows, columns)) for part in (told, drawn, near)))
+
+    def coloured(
+        self, painted: Painted, colours: Int[Tensor, "batch time rows columns"]
+    ) -> Float[Tensor, "batch time rows columns head_width"]:
+        """What is drawn, and what cells near to things are told of the colours of their squares. colours: the first
+        digit of each cell's code, HIDDEN where it is not known."""
+        if self.colours is None or painted.near is None:
+            return painted.drawn
+        near = painted.near.flatten().nonzero()[:, 0]
+        told = self.colours(colours, near)
+        return painted.drawn.flatten(0, 3).index_add(0, near, told).view_as(painted.drawn)
 
     def _sights(
         self,

@@ -10,6 +10,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from kinetoken.code_digits import DigitTable
 from kinetoken.grid import GridShape
 from kinetoken.layout import (
     EIGHTHS,
@@ -74,7 +75,7 @@ class Reader(nn.Module):
         self.slots, self.radices = slots, digits(looks)
         widths = [min(FINEST * 2**level, WIDEST) for level in range(halvings + 1)]
         codes, rows = len(code_digits), int(code_digits.max()) + 1 if code_digits.numel() else 0
-        self.code_in, self.digit_in = nn.Embedding(codes + 1, FINEST), nn.Embedding(rows, FINEST)
+        self.code_in, self.digit_in = nn.Embedding(codes + 1, FINEST), DigitTable(rows, FINEST)
         self.register_buffer("code_digits", code_digits, persistent=False)
         self.down = nn.ModuleList(NearBlocks(width, 1 + (level > 0)) for level, width in enumerate(widths))
         self.up = nn.ModuleList(NearBlocks(width, 1) for width in widths[:-1])
@@ -91,7 +92,7 @@ class Reader(nn.Module):
         """codes: HIDDEN where nobody knows. loop: the last layer precedes the first."""
         known = codes.masked_fill(codes < 0, len(self.code_digits))
         own, nobody = self.code_in.weight.tensor_split((-1,))
-        table = torch.cat((own + self.digit_in(self.code_digits).sum(1), nobody))
+        table = torch.cat((own + self.digit_in(self.code_digits), nobody))
         cells, fine = F.embedding(known, table), []
         for level, blocks in enumerate(self.down):
             if level:

@@ -12,12 +12,13 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from kinetoken.code_digits import DigitTable, rows_of_digits
 from kinetoken.grid import GridShape
 from kinetoken.layer import Layer
 from kinetoken.layout import HIDDEN, digits
 from kinetoken.near import NearBlocks
 from kinetoken.norm import RMSNorm
-from kinetoken.painting import ThingsOnGrid
+from kinetoken.painting import Painted, ThingsOnGrid
 from kinetoken.reading import Reader
 from kinetoken.sketch import PlaceIn, Sketch
 from kinetoken.telling import Telling
@@ -154,9 +155,9 @@ class Transformer(nn.Module):
         self.code_norm = RMSNorm(widths[0])
         self.code_enter = nn.Linear(widths[0], config.head_code_width)
         self.code_out = nn.Linear(config.head_code_width, vocabulary.visual)
-        self.digit_in = nn.Embedding(sum(config.levels), widths[0])
-        self.digit_out = nn.Embedding(sum(config.levels), config.head_code_width)
-        self.register_buffer("digits", _digits(config.levels, config.visual_codes), persistent=False)
+        self.digit_in = DigitTable(sum(config.levels), widths[0])
+        self.digit_out = DigitTable(sum(config.levels), config.head_code_width)
+        self.register_buffer("digits", rows_of_digits(config.levels, config.visual_codes), persistent=False)
         for table in (self.embedding, self.digit_in):
             nn.init.normal_(table.weight, std=(1 + len(config.levels)) ** -0.5)  # a code's sum has deviation 1
         for head in (self.word_out, self.code_out):
@@ -193,11 +194,12 @@ class Transformer(nn.Module):
         layout: Int[Tensor, "told layers things digits"] | None = None,
         *,
         loop: bool = False,
+        painted: Painted | None = None,
     ) -> Features:
         """Features of every word, thing and cell. Logits are asked for separately, only where they are needed.
 
         The grid must be made of whole patches; any number of them will do, none among them. layout: None is one that
-        nobody has told. loop: time is a circle.
+        nobody has told. loop: time is a circle. painted: what `painted` says, if that has been asked before.
         """
         shape = GridShape(time=grid.shape[1], rows=grid.shape[2], columns=grid.shape[3])
         cells, fine = F.embedding(grid, self._id_vectors()), []
@@ -209,9 +211,8 @@ class Transformer(nn.Module):
             things = self.things_in(layout, loop) + self.gist_in(gist)[:, None, None]
             telling = self.telling_in(F.silu(self.things_in_words(layout, loop)))
             positions = [positions[0] + telling[:, None], things.flatten(1, 2)]
-            painted = self.things_on_grid(layout, self._first_digits(grid), loop)
-        else:
-            painted = self.sketch(gist, shape.rows, shape.columns)
+        if painted is None:
+            painted = self._painted(gist, layout, shape.rows, shape.columns, loop)
         cells = cells + painted.told
         near_in, near_out = (
             list(zip(blocks, linear, strict=True)) if grid.numel() else []  # convolutions refuse what is empty
@@ -235,9 +236,29 @@ class Transformer(nn.Module):
             cells = blocks(cells, loop)
         heads = (*grid.shape, self.config.head_code_width)
         cells = self.code_enter(self.code_norm(cells)) if grid.numel() else cells.new_zeros(heads)
+        drawn = painted.drawn
         if self.config.looks:
             things = things + self.gist_out(gist)[:, None, None]
-        return Features(words, things, cells + painted.drawn)
+            drawn = self.things_on_grid.coloured(painted, self._first_digits(grid))
+        return Features(words, things, cells + drawn)
+
+    def painted(
+        self,
+        text: Int[Tensor, "batch words"],
+        layout: Int[Tensor, "batch time things digits"],
+        rows: int,
+        columns: int,
+        *,
+        loop: bool = False,
+    ) -> Painted:
+        """What a layout, or where there is none the text, says of each cell: the same at every step of a sampler."""
+        gist = self.gist(text, F.embedding(text, self.embedding.weight))
+        return self._painted(gist, layout, rows, columns, loop)
+
+    def _painted(self, gist: Tensor, layout: Tensor | None, rows: int, columns: int, loop: bool) -> Painted:
+        if layout is None or not self.config.looks:
+            return self.sketch(gist, rows, columns)
+        return self.things_on_grid(layout, rows, columns, loop)
 
     def told_words(
         self,
@@ -266,7 +287,7 @@ class Transformer(nn.Module):
 
     def _id_vectors(self) -> Float[Tensor, "ids code_width"]:
         text, visual = self.embedding.weight.split((self.config.vocabulary.text_end, self.config.visual_codes))
-        return torch.cat((text, visual + self.digit_in(self.digits).sum(1)))
+        return torch.cat((text, visual + self.digit_in(self.digits)))
 
     def text_logits(self, words: Float[Tensor, "*places width"]) -> Float[Tensor, "*places text_end"]:
         """Over ids [0, text_end). MASK is never an answer."""
@@ -281,7 +302,7 @@ class Transformer(nn.Module):
         self, cells: Float[Tensor, "places head_width"]
     ) -> tuple[Float[Tensor, "places head_width"], Float[Tensor, "visual head_width"], Float[Tensor, " visual"]]:
         """Features, weight and bias of a linear layer whose outputs are the logits."""
-        return F.silu(cells), self.code_out.weight + self.digit_out(self.digits).sum(1), self.code_out.bias
+        return F.silu(cells), self.code_out.weight + self.digit_out(self.digits), self.code_out.bias
 
     def _rotation(self, words: int, grid: GridShape, loop: bool = False) -> Float[Tensor, "2 positions pairs"]:
         rotation = _rotation(words, self.config.slots, grid, self.config.patch, self.config.head_width, loop)
@@ -331,15 +352,6 @@ class Transformer(nn.Module):
     def adamw_parameters(self) -> list[Tensor]:
         """Tables of ids are no linear maps between features: AdamW, not Muon."""
         return [self.word_out.weight, self.code_out.weight]
-
-
-def _digits(levels: tuple[int, ...], codes: int) -> Int[Tensor, "codes axes"]:
-    """For every code, the rows of its digits in a table that has the digits of all axes, one axis after another."""
-    code, rows, first = torch.arange(codes), [], 0
-    for level in levels:
-        rows.append(first + code % level)
-        code, first = code // level, first + level
-    return torch.stack(rows, dim=1) if rows else torch.zeros(codes, 0, dtype=torch.int64)
 
 
 @lru_cache(maxsize=32)

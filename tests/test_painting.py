@@ -1,5 +1,6 @@
 """Painting: what cells are told of things."""
 
+from dataclasses import replace
 from math import pi
 
 import numpy as np
@@ -11,6 +12,7 @@ from kinetoken.grid import CellSize
 from kinetoken.layout import ANGLES, EIGHTHS, HIDDEN, MARGIN, WAY, digits
 from kinetoken.painting import SquareColours, ThingsOnGrid, _on_the_thing, _poses
 from kinetoken.transformer import Transformer, TransformerConfig
+from kinetoken.vocabulary import Vocabulary
 
 TURNED = ANGLES // 4
 
@@ -32,10 +34,6 @@ def _one(things: list[list[int]]) -> torch.Tensor:
     return told
 
 
-def _unknown(layouts: torch.Tensor, side: int) -> torch.Tensor:
-    return torch.full((*layouts.shape[:2], side, side), HIDDEN)
-
-
 def _painter() -> ThingsOnGrid:
     """Whose every weight matters."""
     torch.manual_seed(0)
@@ -49,9 +47,9 @@ def test_painting_knows_no_absent_things() -> None:
     paint, layouts = _painter(), _layouts(8)
     nothing = layouts[..., :1] == 0
     assert nothing.any() and not nothing.all()
-    whole = paint(layouts, _unknown(layouts, 8))
+    whole = paint(layouts, 8, 8)
     for part, same in zip(
-        paint(layouts.masked_fill(nothing, HIDDEN), _unknown(layouts.masked_fill(nothing, HIDDEN), 8)),
+        paint(layouts.masked_fill(nothing, HIDDEN), 8, 8),
         whole,
         strict=True,
     ):
@@ -64,20 +62,20 @@ def test_which_is_over_which_can_be_told() -> None:
     """For things are painted in order."""
     paint = _painter()
     told = torch.cat((_one([_thing(x=16, y=16)]), torch.zeros(1, 1, 1, len(digits(LOOKS)), dtype=torch.int64)), dim=2)
-    first, second = paint(told, _unknown(told, 8)), paint(told[:, :, [0, 2, 1]], _unknown(told[:, :, [0, 2, 1]], 8))
+    first, second = paint(told, 8, 8), paint(told[:, :, [0, 2, 1]], 8, 8)
     assert not torch.allclose(first.drawn, second.drawn)
 
 
 def test_painting_moves_with_the_thing() -> None:
     paint = _painter()
     here, there = (_one([_thing(x=place, y=place)]) for place in (3 * EIGHTHS, 5 * EIGHTHS))
-    for cells, moved in zip(paint(here, _unknown(here, 8)), paint(there, _unknown(there, 8)), strict=True):
+    for cells, moved in zip(paint(here, 8, 8), paint(there, 8, 8), strict=True):
         torch.testing.assert_close(cells[:, :, :6, :6], moved[:, :, 2:, 2:], atol=1e-4, rtol=1e-4)
 
 
 def test_what_is_drawn_is_near_to_where_the_thing_is_or_was() -> None:
     paint, told = _painter(), _one([_thing(x=16, y=16), _thing(x=96, y=96)])  # cells (2, 2), then (12, 12)
-    drawn = (paint(told, _unknown(told, 16)).drawn[0] != 0).any(-1)
+    drawn = (paint(told, 16, 16).drawn[0] != 0).any(-1)
     first, second = torch.zeros(2, 16, 16, dtype=torch.bool)
     first[1:3, 1:3] = second[11:13, 11:13] = True
     for layer, within in ((0, first), (1, first | second)):
@@ -92,7 +90,7 @@ def test_grounds_are_drawn_by_rows_and_move_with_the_view() -> None:
         told = _one([[0] * len(digits(LOOKS))])
         told[0, 0, 0] = torch.tensor(_thing(x=8 * 8, y=y, size=4 * EIGHTHS))
         told[0, 0, 0, 1] = look
-        return paint(told, _unknown(told, 16)).drawn[0, 0]
+        return paint(told, 16, 16).drawn[0, 0]
 
     ground = drawn(64, 6)
     torch.testing.assert_close(ground[:, :2].repeat(1, 8, 1), ground)  # but for the cell's place in its square
@@ -158,3 +156,22 @@ def test_what_is_drawn_reaches_the_logits_of_its_cells_alone() -> None:
         network.things_on_grid.draw.weight.fill_(1.0)
         changed = (network(text, grid, told).cells != before).any(-1)[0, 0]
     assert changed[1:3, 1:3].all() and not changed[:, 5:].any() and not changed[5:].any()
+
+
+def test_what_is_painted_once_serves_every_step() -> None:
+    """A sampler asks for it before its first step, of all layers, and then leaves out those that are not begun."""
+    config = TransformerConfig(text_codes=300, visual_codes=1944, levels=(8, 3, 3, 3, 3, 3), depth=1, words=8)
+    config = replace(config, squares=True, looks=LOOKS, things=THINGS)
+    torch.manual_seed(0)
+    network = Transformer(config).eval().requires_grad_(False)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    text, told = torch.randint(4, 300, (2, 6)), _layouts(2)
+    grid = torch.randint(config.vocabulary.text_end, config.vocabulary.size, (2, 3, 8, 8))
+    grid[:, :, 2:4] = Vocabulary.MASK
+    painted = network.painted(text, told, 8, 8)
+    assert painted.near is not None and painted.near.any()
+    for canvases, layers in ((2, 3), (1, 2)):
+        few = text[:canvases], grid[:canvases, :layers], told[:canvases, :layers]
+        for part, same in zip(network(*few, painted=painted.first(canvases, layers)), network(*few), strict=True):
+            torch.testing.assert_close(part, same, atol=1e-5, rtol=1e-5)

@@ -357,6 +357,8 @@ class Command:
     """For a network: where the tokens of toybox are, or shall be made; RUN/tokens if not given."""
     steps: int | None = None
     """Steps in all, instead of the recipe's. A run that is finished goes on if this is more than it has done."""
+    rate: float = 1.0
+    """What the recipe's learning rates are multiplied by: a third or so to go on from weights that know a lot."""
     batch_clips: int | None = None
     """Clips for each step, instead of the recipe's."""
     depth: int | None = None
@@ -415,6 +417,8 @@ class Command:
         changes: dict[str, Any] = {
             "training": replace(
                 recipe.training,
+                learning_rate=self.rate * recipe.training.learning_rate,
+                adam_learning_rate=self.rate * recipe.training.adam_learning_rate,
                 tensorboard=self.tensorboard,
                 **{name: value for name, value in training.items() if value is not None},
             )

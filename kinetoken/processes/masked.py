@@ -143,21 +143,22 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
     ranks, targets = _order_of_filling(network, canvas, rng, config)
     unknown, layers = int((~canvas.grid_known).sum()), canvas.grid.shape[1]
     own, likelihood = ~canvas.grid_known, torch.zeros(canvas.grid.shape, device=canvas.grid.device)
+    tellings = [canvas] if config.guidance == 1 else [canvas, canvas.untold()]
+    texts, _, layouts = (torch.cat(parts) for parts in zip(*(telling.masked for telling in tellings), strict=True))
+    painted = network.painted(texts, layouts, *canvas.grid.shape[2:], loop=canvas.loop)
 
     def logits(places: Bool[Tensor, "1 time rows columns"], progress: float) -> Float[Tensor, "places visual"]:
         """Guided logits: the unconditional ones, and `guidance` times the way from them to the conditional ones. Layers
         after the last of which something is known or asked for are left out: nothing is learned from them."""
         low, high = config.guided
         used = layers if canvas.loop else int((canvas.grid_known | places).any((2, 3))[0].nonzero().max()) + 1
-        text, grid, layout = canvas.masked
-        grid, asked, layout = grid[:, :used], places[:, :used], layout[:, :used]
-        if config.guidance == 1 or not low <= progress <= high:
-            return network.grid_logits(network(text, grid, layout, loop=canvas.loop).cells[asked]).float()
-        blank, _, untold = canvas.untold().masked
-        texts, layouts = torch.cat((text, blank)), torch.cat((layout, untold[:, :used]))
-        cells = network(texts, grid.expand(2, -1, -1, -1), layouts, loop=canvas.loop).cells
-        conditional, free = network.grid_logits(cells[asked.expand(2, -1, -1, -1)]).float().chunk(2)
-        return free + config.guidance * (conditional - free)
+        told = len(texts) if low <= progress <= high else 1
+        grid, asked = (of[:, :used].expand(told, -1, -1, -1) for of in (canvas.masked[1], places))
+        features = network(
+            texts[:told], grid, layouts[:told, :used], loop=canvas.loop, painted=painted.first(told, used)
+        )
+        conditional, *free = network.grid_logits(features.cells[asked]).float().chunk(told)
+        return free[0] + config.guidance * (conditional - free[0]) if free else conditional
 
     for done, (before, after) in enumerate(zip([0, *targets[:-1]], targets, strict=True), start=1):
         progress = before / unknown
