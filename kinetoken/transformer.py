@@ -245,7 +245,7 @@ class Transformer(nn.Module):
     def painted(
         self,
         text: Int[Tensor, "batch words"],
-        layout: Int[Tensor, "batch time things digits"],
+        layout: Int[Tensor, "told layers things digits"],
         rows: int,
         columns: int,
         *,

@@ -21,7 +21,7 @@ def test_a_larger_picture_shows_the_same_larger() -> None:
     """The middles of a picture's cells are those of every third of one that is three times as wide and high."""
     sketch, gist = _awake(), torch.randn(2, 32)
     small, large = sketch(gist, 4, 6), sketch(gist, 12, 18)
-    for one, other in zip(small, large, strict=True):
+    for one, other in ((small.told, large.told), (small.drawn, large.drawn)):
         torch.testing.assert_close(one, other[:, :, 1::3, 1::3], rtol=1e-4, atol=1e-4)
 
 

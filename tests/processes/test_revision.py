@@ -63,7 +63,9 @@ class Oracle(Transformer):
     """A network whose answer is known: code 7 everywhere. It is sure of it once a third of the grid is filled; before
     that it knows nothing."""
 
-    def forward(self, text: torch.Tensor, grid: torch.Tensor, layout: torch.Tensor, *, loop: bool = False) -> Features:
+    def forward(  # type: ignore[override]
+        self, text: torch.Tensor, grid: torch.Tensor, layout: torch.Tensor, **_: object
+    ) -> Features:
         known = (grid != Vocabulary.MASK).flatten(1).float().mean(1) > 1 / 3
         cells = known[:, None, None, None, None].expand(*grid.shape, 1).float()
         return Features(torch.empty(1, 0, 1), torch.empty(1, grid.shape[1], 0, 1), cells)
