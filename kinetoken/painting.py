@@ -92,15 +92,14 @@ class ThingsOnGrid(nn.Module):
         return Painted(*(part.unflatten(0, (batch, time, rows, columns)) for part in (told, drawn, near)))
 
     def coloured(
-        self, painted: Painted, colours: Int[Tensor, "batch time rows columns"]
+        self, near: Bool[Tensor, "batch time rows columns"], colours: Int[Tensor, "batch time rows columns"]
     ) -> Float[Tensor, "batch time rows columns head_width"]:
-        """What is drawn, and what cells near to things are told of the colours of their squares. colours: the first
+        """For their logits, what cells near to things are told of the colours of their squares. colours: the first
         digit of each cell's code, HIDDEN where it is not known."""
-        if self.colours is None or painted.near is None:
-            return painted.drawn
-        near = painted.near.flatten().nonzero()[:, 0]
-        told = self.colours(colours, near)
-        return painted.drawn.flatten(0, 3).index_add(0, near, told).view_as(painted.drawn)
+        told, places = self.draw.bias.new_zeros(near.numel(), self.draw.out_features), near.flatten().nonzero()[:, 0]
+        if self.colours is not None:
+            told = told.index_add(0, places, self.colours(colours, places))
+        return told.unflatten(0, near.shape)
 
     def _sights(
         self,

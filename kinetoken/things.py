@@ -232,9 +232,11 @@ class ThingsOut(nn.Module):
         others: Others,
         things: Int[Tensor, "things digits"],
         place: int,
+        heard: Float[Tensor, "things digit_width"] | float,
     ) -> Float[Tensor, "things radix"]:
         """Of the digit at a place, given those before it; what `things` has from that place on is not read. ahead:
-        what they would be, by the layers around (`going_on`). others: what is told of their own layers (`together`)."""
+        what they would be, by the layers around (`going_on`). others: what is told of their own layers (`together`).
+        heard: the sum of what is `heard` of every digit before it; 0 if there is none."""
         digit = place - len(self.radices)
         guess = self._guess(words, ahead.near, digit) if digit in MOVING else None
         right = agreement(ahead, things, digit) if digit in PROVED else None
@@ -242,13 +244,7 @@ class ThingsOut(nn.Module):
         foretold = (self._answers(place)[guesses[..., place]] * told[..., place, None]).flatten(1, 2)
         weight, bias = (part.unflatten(0, (-1, DIGIT_WIDTH))[place] for part in (self.enter.weight, self.enter.bias))
         straight = F.linear(words, self.straight.weight.split(self.told)[place])
-        feature = F.linear(words, weight, bias) + self.foretold[place](foretold.flatten(1))
-        for earlier in range(place):
-            feature = feature + self.before[earlier](self._answers(earlier)[things[:, earlier]])
-            if (number := earlier - len(self.radices) + NUMBERS) >= 0:
-                step = things[:, None, earlier] - guesses[:, :, 0, earlier] + self.radices[earlier] - 1
-                steps = self._steps(number)[step] * told[:, :, 0, earlier, None]
-                feature = feature + self.stepped[number](steps.flatten(1))
+        feature = F.linear(words, weight, bias) + self.foretold[place](foretold.flatten(1)) + heard
         if guess is not None:
             feature = feature + self.learned[MOVING.index(digit)](guess)
         if right is not None:
@@ -276,6 +272,19 @@ class ThingsOut(nn.Module):
         sizes = self._answers(SIZE + len(self.radices))[near[..., SIZE]]
         steps = self.apart[number](feature, sizes, others.now, across)
         return logits + self._by_step(steps, near[..., place], others.things[..., 0] > 0, place)
+
+    def heard(
+        self, ahead: Foretold, things: Int[Tensor, "things digits"], place: int
+    ) -> Float[Tensor, "things digit_width"]:
+        """What the digit at a place tells all that follow it: what it is, and if it is a number, how far it lies from
+        what it was in the layers before and after."""
+        said = self.before[place](self._answers(place)[things[:, place]])
+        number = place - len(self.radices) + NUMBERS
+        if number < 0:
+            return said
+        guesses, told = (part.unflatten(1, (2, -1))[:, :, 0, place] for part in ahead[:2])
+        steps = self._steps(number)[things[:, None, place] - guesses + self.radices[place] - 1]
+        return said + self.stepped[number]((steps * told[..., None]).flatten(1))
 
     def _trusted(
         self,
@@ -327,16 +336,15 @@ class ThingsOut(nn.Module):
         """Nats of each thing: if it is there of all its digits, else of that it is not. near: of the same things in the
         layers around (`beside`). looks: of no other digits than those of its looks."""
         there, ahead = things[:, 0] > 0, going_on(near, self.radices)
-        nats = F.cross_entropy(self.logits(words, ahead, others, things, 0).float(), things[:, 0], reduction="none")
-        ahead, others = at(ahead, there), at(others, there)
-        of_digits = [
-            F.cross_entropy(
-                self.logits(words[there], ahead, others, things[there], place).float(),
-                things[there, place],
-                reduction="none",
-            )
-            for place in range(1, len(self.radices) - (NUMBERS if looks else 0))
-        ]
+        nats = F.cross_entropy(
+            self.logits(words, ahead, others, things, 0, 0.0).float(), things[:, 0], reduction="none"
+        )
+        ahead, others, words, things = at(ahead, there), at(others, there), words[there], things[there]
+        of_digits, heard = [], words.new_zeros(len(words), DIGIT_WIDTH)
+        for place in range(1, len(self.radices) - (NUMBERS if looks else 0)):
+            heard = heard + self.heard(ahead, things, place - 1)
+            logits = self.logits(words, ahead, others, things, place, heard)
+            of_digits.append(F.cross_entropy(logits.float(), things[:, place], reduction="none"))
         return nats.index_add(0, there.nonzero()[:, 0], torch.stack(of_digits).sum(0))
 
     def misguess(

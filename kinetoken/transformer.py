@@ -236,11 +236,11 @@ class Transformer(nn.Module):
             cells = blocks(cells, loop)
         heads = (*grid.shape, self.config.head_code_width)
         cells = self.code_enter(self.code_norm(cells)) if grid.numel() else cells.new_zeros(heads)
-        drawn = painted.drawn
         if self.config.looks:
             things = things + self.gist_out(gist)[:, None, None]
-            drawn = self.things_on_grid.coloured(painted, self._first_digits(grid))
-        return Features(words, things, cells + drawn)
+        if painted.near is not None:
+            cells = cells + self.things_on_grid.coloured(painted.near, self._first_digits(grid))
+        return Features(words, things, cells + painted.drawn)
 
     def painted(
         self,
@@ -256,6 +256,9 @@ class Transformer(nn.Module):
         return self._painted(gist, layout, rows, columns, loop)
 
     def _painted(self, gist: Tensor, layout: Tensor | None, rows: int, columns: int, loop: bool) -> Painted:
+        if not rows * columns:
+            none = gist.new_zeros(len(gist), 1, rows, columns, 1)
+            return Painted(none, none)
         if layout is None or not self.config.looks:
             return self.sketch(gist, rows, columns)
         return self.things_on_grid(layout, rows, columns, loop)

@@ -205,6 +205,14 @@ def test_windows_see_things_from_their_corner() -> None:
 # What the network does with it
 
 
+def _asked(
+    out: ThingsOut, words: torch.Tensor, ahead: Foretold, others: Others, things: torch.Tensor, place: int
+) -> torch.Tensor:
+    """Logits of one of a thing's digits, all before it being heard."""
+    heard = sum((out.heard(ahead, things, earlier) for earlier in range(place)), 0.0)
+    return out.logits(words, ahead, others, things, place, heard)
+
+
 def test_a_things_nats_are_those_of_its_digits_in_turn() -> None:
     torch.manual_seed(0)
     out, features, told = ThingsOut(LOOKS, THINGS, 32), torch.randn(6, 32), _layouts(20)
@@ -215,12 +223,12 @@ def test_a_things_nats_are_those_of_its_digits_in_turn() -> None:
     for number, (feature, near, thing) in enumerate(zip(features, nears, things, strict=True)):
         ahead, other = going_on(near[None], digits(LOOKS)), Others(others[number, None], now[number, None])
         for place in range(len(thing) if thing[0] else 1):
-            logits = out.logits(feature[None], ahead, other, thing[None], place)
+            logits = _asked(out, feature[None], ahead, other, thing[None], place)
             assert logits.shape == (1, digits(LOOKS)[place])
             by_hand = by_hand + F.cross_entropy(logits, thing[None, place])
             later = thing.clone()
             later[place:] = 0
-            blind = out.logits(feature[None], ahead, other, later[None], place)  # no look ahead
+            blind = _asked(out, feature[None], ahead, other, later[None], place)  # no look ahead
             torch.testing.assert_close(blind, logits)
     torch.testing.assert_close(out.cross_entropy(features, nears, Others(others, now), things).sum(), by_hand)
 
@@ -300,7 +308,7 @@ def test_what_may_go_round_either_way_goes_round_one_of_them() -> None:
         hidden = told.clone()
         hidden[:, 1:] = HIDDEN
         ahead, others = going_on(beside(hidden)[:, 1, 0], digits(LOOKS)), at(together(hidden), (slice(None), 1, 0))
-        return out.logits(torch.zeros(len(told), 16), ahead, others, things, digit + told.shape[-1])
+        return _asked(out, torch.zeros(len(told), 16), ahead, others, things, digit + told.shape[-1])
 
     for _ in range(150):
         told = orbits(64)
@@ -372,7 +380,7 @@ def test_what_lies_beside_something_is_learned_of_all_places() -> None:
     for _ in range(120):
         features, ahead, others, things = told(torch.randint(80, 120, (32, 2)))
         loss = sum(
-            F.cross_entropy(out.logits(features, ahead, others, things, place), things[:, place])
+            F.cross_entropy(_asked(out, features, ahead, others, things, place), things[:, place])
             for place in (X + things.shape[1], Y + things.shape[1])
         )
         loss.backward()
@@ -380,7 +388,7 @@ def test_what_lies_beside_something_is_learned_of_all_places() -> None:
         optimizer.zero_grad()
     features, ahead, others, things = told(torch.randint(140, 180, (50, 2)))
     for number in (X, Y):
-        found = out.logits(features, ahead, others, things, number + things.shape[1]).argmax(-1)
+        found = _asked(out, features, ahead, others, things, number + things.shape[1]).argmax(-1)
         assert (found - things[:, number]).abs().max() <= 1
 
 

@@ -45,7 +45,7 @@ Video from words, by treating video as language.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0, 2 for a mistake in what was asked for, 130 after Ctrl-C."""
-    name, *rest = sys.argv[1:] if arguments is None else arguments or ["--help"]
+    name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in ("-h", "--help"):
         print(HELP, end="")
         return 0
@@ -85,7 +85,3 @@ def run() -> None:
             with suppress(BrokenPipeError):
                 stream.flush()
     os._exit(code)
-
-
-if __name__ == "__main__":
-    run()

@@ -15,7 +15,7 @@ from kinetoken.layout import EIGHTHS, HIDDEN, SIZE, Foretold, Others, at, beside
 from kinetoken.processes.masking import CanvasBatch, to_be_read
 from kinetoken.processes.orders import outwards
 from kinetoken.reading import Read
-from kinetoken.things import ThingsOut
+from kinetoken.things import DIGIT_WIDTH, ThingsOut
 from kinetoken.transformer import Transformer
 
 DRAWS: Final = 8  # of a thing that is to be where nothing is known
@@ -61,7 +61,7 @@ def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, te
             ahead = going_on(beside(layout, canvas.loop)[0, time], head.radices)
             others = at(together(layout, canvas.loop), (0, time))
             things = torch.zeros_like(layout[0, time])
-            nothing = _surely_none(head.logits(features, ahead, others, things, 0).float(), temperature)
+            nothing = _surely_none(head.logits(features, ahead, others, things, 0, 0.0).float(), temperature)
             settled = known | nothing
             slot = int(settled.int().argmin())  # the first that is to be thought about, if there is one
             draw = partial(_written, head, features, ahead, others, slot, noise, temperature)
@@ -202,12 +202,13 @@ def _written(
     """One of a layer's things, digit by digit."""
     it = slice(slot, slot + 1)
     ahead, others = at(ahead, it), at(others, it)
-    thing = others.things.new_zeros(1, others.things.shape[-1])
+    thing, heard = others.things.new_zeros(1, others.things.shape[-1]), features.new_zeros(1, DIGIT_WIDTH)
     for place in range(thing.shape[1]):
-        logits = head.logits(features[it], ahead, others, thing, place)
+        logits = head.logits(features[it], ahead, others, thing, place, heard)
         thing[:, place] = sample(logits.float(), noise, temperature)
         if not thing[0, 0]:
             break
+        heard = heard + head.heard(ahead, thing, place)
     return thing[0]
 
 

@@ -34,8 +34,9 @@ def test_generating_imports_no_compiler(tiny_folder: Path, tmp_path: Path) -> No
 
 
 def test_a_process_ends_with_its_code_and_all_that_it_said() -> None:
-    for arguments, code, said in ((["--version"], 0, "kinetoken "), (["generate", ""], 2, ""), (["sing"], 2, "")):
-        command = [sys.executable, "-m", "kinetoken.apps.cli", *arguments]
+    asked = ([], 0, "usage: "), (["--version"], 0, "kinetoken "), (["generate", ""], 2, ""), (["sing"], 2, "")
+    for arguments, code, said in asked:
+        command = [sys.executable, "-m", "kinetoken", *arguments]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == code and done.stdout.startswith(said) and bool(done.stderr) == bool(code)
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from kinetoken.apps.cli import main
 from kinetoken.apps.doctor import _one_clip, overfit_network, overfit_tokenizer
-from kinetoken.apps.train import _begun_network, load_tokenizer, train_network, train_tokenizer
+from kinetoken.apps.train import Command, _begun_network, load_tokenizer, train_network, train_tokenizer
 from kinetoken.data.toybox_layout import LOOKS
 from kinetoken.generator import Generator
 from kinetoken.recipes import tokenizer as tokenizers
@@ -158,6 +158,12 @@ def test_a_tokenizer_is_of_the_kind_that_was_asked_for(tmp_path: Path) -> None:
     assert near < 0.05
 
 
+def test_rates_are_multiplied(tmp_path: Path) -> None:
+    usual, slower = (Command(what="network", run=tmp_path, rate=rate)._changed(debug()).training for rate in (1.0, 0.1))
+    assert slower.learning_rate == pytest.approx(0.1 * usual.learning_rate)
+    assert slower.adam_learning_rate == pytest.approx(0.1 * usual.adam_learning_rate)
+
+
 def test_kinds_and_recipes_that_do_not_fit_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for wrong, why in (
         (("network", "--tokenizer", "t", "--quantizer", "mosaic"), "new tokenizer"),
@@ -167,6 +173,7 @@ def test_kinds_and_recipes_that_do_not_fit_are_told(tmp_path: Path, capsys: pyte
         (("tokenizer", "--recipe", "decoding"), "--from"),
         (("tokenizer", "--double"), "--from"),
         (("network", "--data", "d", "--tokens", "t"), "tokens of its own"),
+        (("tokenizer", "--rate", "0"), "learning rates > 0"),
     ):
         assert main(["train", *wrong, "--run", str(tmp_path / "run")]) == 2
         assert why in capsys.readouterr().err
