@@ -21,9 +21,9 @@ from kinetoken.draft import Draft, Work
 from kinetoken.editing import Editing
 from kinetoken.grid import GridShape
 from kinetoken.long_video import Stretch, stretches, windows
-from kinetoken.loops import LoopPlan, closed, cut, loops
+from kinetoken.loops import LoopPlan, closed, cut, loops, there_and_back
 from kinetoken.processes.masked import SamplingConfig, Step, fill_grid, fill_text
-from kinetoken.processes.planning import spoken_of
+from kinetoken.processes.planning import spoken_of, with_shown
 from kinetoken.tasks import captioning, closing, completion, first_codes, imagining
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 from kinetoken.training.checkpoint import load_weights, save_weights
@@ -289,7 +289,7 @@ class Generator(Editing):
         temperature: float | None = None,
         revision: float | None = None,
     ) -> Iterator[PartialClip]:
-        """Make the last `seconds` of a clip anew (a quarter of it if None), on a circle of time, so that it loops. All
+        """Make the last `seconds` of a clip anew (half of it if None), on a circle of time, so that it loops. All
         frames before come back bit for bit; length, size and fps stay. A clip of more than twice the model's pixels is
         worked on at the model's size, and what is made is enlarged.
 
@@ -309,16 +309,18 @@ class Generator(Editing):
         size = len(working), working.height, working.width
         empty = self._empty(prompt, *size, clip.fps, loop=True)
         seed = secrets.randbits(32) if seed is None else seed
-        return (
-            PartialClip(self, step, *size, clip.fps, partial(closed, clip, kept=plan.kept))
-            for step in fill_grid(self.network, closing(empty, self._past(working, plan)), seed, sampling)
+        codes = self.tokenizer.encode_clip(there_and_back(working, plan.kept), loop=True)
+        first = self.tokenizer.decode_clip(
+            codes, fps=clip.fps, frames=size[0], height=size[1], width=size[2], loop=True
         )
-
-    def _past(self, clip: Clip, plan: LoopPlan) -> Int[Tensor, "1 layers rows columns"]:
-        """Ids of what stays of a clip that becomes a loop."""
-        codes = self.tokenizer.encode_clip(clip, loop=True)
-        kept = self._padded(codes[: plan.layers - plan.anew])
-        return kept[None].to(self.device) + self.config.network.vocabulary.text_end
+        shown = self._padded(codes)[None].to(self.device) + self.config.network.vocabulary.text_end
+        past = plan.layers - plan.anew
+        canvas = closing(empty, shown[:, :past])
+        canvas = with_shown(self.network, canvas, closing(empty, shown), [*range(past), plan.layers - 1])
+        return (
+            PartialClip(self, step, *size, clip.fps, partial(closed, clip, kept=plan.kept, first=first))
+            for step in fill_grid(self.network, canvas, seed, sampling)
+        )
 
     def edit(
         self,

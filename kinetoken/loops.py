@@ -8,7 +8,10 @@ import numpy as np
 
 from kinetoken.clip import Clip
 from kinetoken.grid import CellSize, layers_of_loop, picked
-from kinetoken.joins import step_sizes
+from kinetoken.joins import led_on, step_sizes
+
+ALIKE = 16.0
+"""By how much of 255 a pixel may differ from what it was for nothing of what the codec lost there to be lost again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +25,7 @@ class LoopPlan:
 
     @classmethod
     def of_clip(cls, clip: Clip, cell: CellSize, seconds: float | None) -> "LoopPlan":
-        """seconds: how much of the clip's end is made anew, at least; a quarter of the clip if None.
+        """seconds: how much of the clip's end is made anew, at least; half of the clip if None.
 
         Raises: ValueError for a clip that is too short, or seconds that leave nothing to keep or to make.
         """
@@ -35,30 +38,43 @@ class LoopPlan:
             raise ValueError(
                 f"a loop's new end must be shorter than the clip's {clip.seconds:g} s, found {seconds:g} s"
             )
-        share = 0.25 if seconds is None else seconds / clip.seconds
+        share = 0.5 if seconds is None else seconds / clip.seconds
         anew = min(ceil(share * layers), layers - 1)
         shown = picked(len(clip), layers * cell.frames)
         kept = int(np.searchsorted(shown, (layers - anew) * cell.frames))
         return cls(layers=layers, anew=anew, kept=kept)
 
 
-def closed(source: Clip, made: Clip, *, kept: int) -> Clip:
+def there_and_back(source: Clip, kept: int) -> Clip:
+    """The source's first `kept` frames, then the same backwards until the second, evenly: what its beginning is like if
+    something leads to it. A leap from an end that is going to be replaced is not that."""
+    back = np.linspace(kept - 1, min(1, kept - 1), len(source) - kept + 1)[1:].round().astype(int)
+    return Clip(frames=source.frames[[*range(kept), *back]], fps=source.fps)
+
+
+def closed(source: Clip, made: Clip, *, kept: int, first: Clip) -> Clip:
     """The source's first `kept` frames, bit for bit, and what was made after them, at the source's size.
 
     The codec loses something of every frame, and at the two joins that would be seen as a step. What it lost of the
     last frame before the join and of the first frame after it is known: both are added to the new frames, fading from
-    the one to the other.
+    the one to the other, and only where a pixel is as it was there. The last of the new frames come to the first one no
+    faster than the median pace. first: the source's first frame, as the codec has it.
     """
-    if (made.width, made.height) != (source.width, source.height):
-        made = made.resize(source.width, source.height)
-    before, after = (
-        source.frames[index].astype(np.float32) - made.frames[index].astype(np.float32) for index in (kept - 1, 0)
-    )
-    count = len(source) - kept
-    share = (np.arange(1, count + 1, dtype=np.float32) / (count + 1))[:, None, None, None]
-    joined = made.frames[kept:] + (1 - share) * before + share * after
-    frames = np.concatenate((source.frames[:kept], joined.round().clip(0, 255).astype(np.uint8)))
-    return Clip(frames=frames, fps=source.fps)
+    made, first = (clip.resize(source.width, source.height) for clip in (made, first))
+    new, joined = made.frames[kept:].astype(np.float32), made.frames[kept:].astype(np.float32)
+    share = (np.arange(1, len(new) + 1, dtype=np.float32) / (len(new) + 1))[:, None, None, None]
+    for lost_of, coded, fading in (
+        (source.frames[kept - 1], made.frames[kept - 1], 1 - share),
+        (source.frames[0], first.frames[0], share),
+    ):
+        pixels = coded.astype(np.float32)
+        alike = (1 - np.abs(new - pixels).max(-1, keepdims=True) / ALIKE).clip(0)
+        joined += fading * alike * (lost_of - pixels)
+    joined = joined.round().clip(0, 255).astype(np.uint8)
+    steps = step_sizes(np.concatenate((source.frames[:kept], joined)))
+    pace = min(float(np.median(steps)), float(np.median(steps[: kept - 1]))) if kept > 1 else 0.0
+    backwards = led_on(source.frames[0], joined[::-1], pace)
+    return Clip(frames=np.concatenate((source.frames[:kept], backwards[::-1])), fps=source.fps)
 
 
 def cut(circle: Clip) -> Clip:

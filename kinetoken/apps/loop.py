@@ -24,7 +24,7 @@ class Command(Making):
     prompt: Positional[str | None] = None
     """What is seen, if words shall guide the new end."""
     seconds: float | None = None
-    """How much of the clip's end is made anew. If not given: a quarter of it, or nothing if the clip loops already."""
+    """How much of the clip's end is made anew. If not given: half of it, or nothing if the clip loops already."""
 
     def execute(self) -> None:
         from kinetoken.clip import Clip

@@ -7,8 +7,8 @@ meet new ones within a frame, their mean difference is at most the 95th percenti
 mean of what was at the join before, or of what is within BESIDE pixels of it where nothing was. moves: new frames
 differ from each other. monotonic: the stronger remixes are, the less their layouts are like the source's.
 
-Of a loop, seam: the step from its last frame to its first is at most the median step. Of a long clip: every step with
-which a window begins is at most the 95th percentile of all its steps.
+Of a loop (loop: from words; close: of a clip), seam: the step from its last frame to its first is at most the median
+step. Of a long clip: every step with which a window begins is at most the 95th percentile of all its steps.
 
 And prompt: every attribute that the caption states is judged right; picture: those that one frame can show, of an image
 or a loop, and of the first frame of a clip, which an image should equal; words: all that a caption says is right. The
@@ -31,7 +31,7 @@ from kinetoken.evaluation.generation import FIRST_SEED, Record, summary
 from kinetoken.evaluation.judge import judge
 from kinetoken.generator import Generator
 from kinetoken.joins import BESIDE, STILL, gradients, step_sizes, widened
-from kinetoken.loops import loops
+from kinetoken.loops import LoopPlan, loops
 
 SHOWN_WHOLE = ("generate", "animate", "extend", "prepend", "connect", "inpaint", "recut")  # judged by the prompt
 PROMISES = ("kept", "exact", "seam", "moves")
@@ -63,7 +63,7 @@ DRAFTS: dict[str, Callable[[Clip], Draft]] = {
     "remix 0.75": lambda clip: tasks.remix(clip, strength=0.75),
     "variations": lambda clip: tasks.remix(clip, strength=0.85),
 }
-JOBS = ("image", *DRAFTS, "loop", "long", "sizes", "storyboard", "caption")
+JOBS = ("image", *DRAFTS, "loop", "close", "long", "sizes", "storyboard", "caption")
 PICTURED = ("shape", "colour", "texture", "size", "background", "background.floor")
 LONG = 3  # times the model's length
 
@@ -79,6 +79,8 @@ def every_job(generator: Generator, *, count: int, first_seed: int = FIRST_SEED)
             match job:
                 case "image" | "loop":
                     record = _told(generator, job, scene, number)
+                case "close":
+                    record = _closed(generator, scene, number)
                 case "long":
                     record = _long(generator, scene, number)
                 case "caption":
@@ -141,6 +143,20 @@ def _told(generator: Generator, job: str, scene: Scene, seed: int) -> Record:
 def _pictured(clip: Clip, scene: Scene, caption: Caption) -> bool:
     shown = judge(clip, scene).shown
     return all(shown[path] for path in caption.stated if path.removeprefix("actors.0.") in PICTURED)
+
+
+def _closed(generator: Generator, scene: Scene, seed: int) -> Record:
+    """A clip that becomes a loop."""
+    clip, caption = render(scene), captions(scene, seed)[1]
+    kept = LoopPlan.of_clip(clip, generator.config.tokenizer.cell, None).kept
+    made = generator.loop(clip, caption.text, seed=seed)
+    verdict = {
+        "kept": bool((made.frames[:kept] == clip.frames[:kept]).all()),
+        "exact": made.frames.shape == clip.frames.shape,
+        "seam": loops(made),
+    }
+    verdict["picture"] = _pictured(made, scene, caption)
+    return Record(seed=seed, text=f"close: {caption.text}", verdict=verdict, clip=made)
 
 
 def _long(generator: Generator, scene: Scene, seed: int) -> Record:

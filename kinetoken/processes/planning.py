@@ -85,6 +85,18 @@ def with_read(network: Transformer, canvas: Canvas) -> Canvas:
 
 
 @torch.inference_mode()
+def with_shown(network: Transformer, canvas: Canvas, other: Canvas, layers: Sequence[int]) -> Canvas:
+    """One canvas, whose layout shall be in these layers what is to be seen there of another. As it was, if the network
+    knows of no layouts."""
+    if not network.config.slots:
+        return canvas
+    read = with_read(network, _nothing_told(network, other))
+    known = torch.zeros_like(read.layout_known)
+    known[:, layers] = read.layout_known[:, layers]
+    return _nothing_told(network, canvas).with_things(known, read.layout[known])
+
+
+@torch.inference_mode()
 def spoken_of(network: Transformer, canvas: Canvas) -> float | None:
     """By how many nats the words of a canvas make that likelier which is to be seen in its one layer of cells (their
     pointwise mutual information): more than 0 if they may go on with it, far less if they speak of something else.
