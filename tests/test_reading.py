@@ -13,7 +13,7 @@ from kinetoken.data.toybox_layout import LOOKS, THINGS, layout
 from kinetoken.grid import CellSize, GridShape
 from kinetoken.layout import HIDDEN, MARGIN, SIZE, WAY, Others, X, beside, digits, order_of_telling
 from kinetoken.processes.masking import CanvasBatch, to_be_read
-from kinetoken.processes.planning import _as_named, with_layout
+from kinetoken.processes.planning import _as_named, with_layout, with_shown
 from kinetoken.reading import BESIDE, STEP, Read, Reader, _lesson
 from kinetoken.tasks import captioning, text_to_video
 from kinetoken.transformer import Transformer, TransformerConfig
@@ -247,3 +247,15 @@ def test_who_brings_a_layout_is_taken_at_their_word() -> None:
     canvas = replace(canvas, layout=told, layout_known=torch.tensor([[[True, True, False, False]]]))
     filled = with_layout(network, canvas, torch.Generator(), 0.0)
     assert (filled.layout[0, 0, :2] == told[0, 0, :2]).all() and filled.layout_known.all()
+
+
+def test_what_another_canvas_shows_is_told_in_the_layers_that_are_named() -> None:
+    network = noisy(CONFIG)
+    grid = torch.randint(LOW, HIGH, (4, 8, 8), generator=torch.Generator().manual_seed(0))
+    seen, canvas = captioning(grid, 4), captioning(grid, 4)
+    canvas = replace(canvas, grid_known=torch.zeros_like(canvas.grid_known))
+    told, whole = with_shown(network, canvas, seen, [0, 3]), with_shown(network, canvas, seen, range(4))
+    assert told.layout_known.any(2)[0].tolist() == [True, False, False, True]
+    assert (told.layout[:, [0, 3]] == whole.layout[:, [0, 3]]).all() and not told.grid_known.any()
+    none = noisy(replace(CONFIG, looks=()))
+    assert with_shown(none, canvas, seen, [0]) is canvas
