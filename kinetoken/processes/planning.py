@@ -230,8 +230,11 @@ def _surely_none(seen: Float[Tensor, "things radix"], temperature: float) -> Boo
 
 
 def sample(logits: Float[Tensor, "places ids"], noise: torch.Generator, temperature: float) -> Int[Tensor, " places"]:
-    """Gumbel-max. The noise is drawn on the CPU, so that every device draws the same."""
+    """By the inverse of the cumulative distribution: a random number for each place, drawn on the CPU, so that every
+    device draws the same. (Gumbel-max needs one for each id, which was a tenth of a sampler's time.)"""
     if temperature == 0:
         return logits.argmax(-1)
-    uniform = torch.rand(logits.shape, generator=noise, dtype=torch.float64).to(logits.device)
-    return (logits.double() / temperature - torch.log(-torch.log(uniform))).argmax(-1)
+    cumulative = (logits / temperature).softmax(-1).cumsum(-1)
+    uniform = 1 - torch.rand(len(logits), 1, generator=noise, dtype=torch.float64)  # never 0: some ids have no chance
+    share = uniform.to(cumulative) * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, share)[:, 0]

@@ -19,6 +19,7 @@ from kinetoken.processes.masked import (
 )
 from kinetoken.processes.masking import CanvasBatch, MaskingConfig, training_canvas
 from kinetoken.processes.orders import halton_ranks, layer_ranks, outwards
+from kinetoken.processes.planning import sample
 from kinetoken.tasks import captioning, text_to_video
 from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
@@ -242,3 +243,14 @@ def test_text_is_written_to_its_end_and_no_further(network: Transformer) -> None
 def test_impossible_sampling_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         SamplingConfig(**wrong)
+
+
+def test_ids_are_drawn_as_often_as_they_are_likely() -> None:
+    """At any temperature; one that is impossible never, not even as the first or the last."""
+    logits = torch.tensor([float("-inf"), 2.0, 0.0, float("-inf"), 1.0, float("-inf")]).repeat(40_000, 1)
+    for temperature in (0.5, 1.0, 3.0):
+        drawn = sample(logits, torch.Generator().manual_seed(1), temperature)
+        expected = (logits[0] / temperature).softmax(-1)
+        assert ((drawn.bincount(minlength=6) / 40_000 - expected).abs() < 0.01).all()
+        assert drawn.bincount(minlength=6)[expected == 0].sum() == 0
+    assert (sample(logits[:3], torch.Generator(), 0.0) == 1).all()
