@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -24,6 +24,7 @@ from kinetoken.long_video import Stretch, stretches, windows
 from kinetoken.loops import LoopPlan, closed, cut, loops, there_and_back
 from kinetoken.processes.masked import SamplingConfig, Step, fill_grid, fill_text
 from kinetoken.processes.planning import spoken_of, with_shown
+from kinetoken.side_by_side import side_by_side
 from kinetoken.tasks import captioning, closing, completion, first_codes, imagining
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 from kinetoken.training.checkpoint import load_weights, save_weights
@@ -174,6 +175,19 @@ class Generator(Editing):
         for step in self.stream(prompt, seed=seed, frames=frames, loop=loop, **options):
             last = step
         return last.clip
+
+    def generate_each(self, prompts: Sequence[str], *, seeds: Sequence[int], **options: Any) -> Iterator[Clip]:
+        """The clip of each prompt and its seed, in this order, each as `generate` makes it, several at once.
+
+        Raises: ValueError if there are not as many seeds as prompts, and as `generate`.
+        """
+        if len(prompts) != len(seeds):
+            raise ValueError(f"{len(prompts)} prompts need as many seeds, found {len(seeds)}")
+
+        def made(number: int) -> Clip:
+            return self.generate(prompts[number], seed=seeds[number], **options)
+
+        return side_by_side(made, len(prompts), self.device)
 
     def stream(
         self,

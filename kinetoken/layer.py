@@ -2,7 +2,6 @@
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -50,11 +49,9 @@ class Layer(nn.Module):
         return x + self.gated_out(F.silu(gate) * value)
 
     def _attention(self, x: Tensor, rotation: Tensor) -> Tensor:
-        query, key, value = rearrange(
-            self.query_key_value(x), "b n (three h d) -> three b h n d", three=3, h=self.heads
-        )
+        query, key, value = self.query_key_value(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key = rotate(self.query_norm(query), rotation), rotate(self.key_norm(key), rotation)
-        return rearrange(attend(query, key, value), "b h n d -> b n (h d)")
+        return attend(query, key, value).transpose(1, 2).flatten(2)
 
 
 def attend(

@@ -2,7 +2,6 @@
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -29,8 +28,8 @@ class NearBlock(nn.Module):
         self, cells: Float[Tensor, "batch time rows columns channels"], loop: bool = False
     ) -> Float[Tensor, "batch time rows columns channels"]:
         """loop: the last layer precedes the first. Else the ends are taken to go on as they are."""
-        images = rearrange(self.norm(cells), "b t r k c -> (b t) c r k")
-        present = rearrange(F.silu(self.space(images)), "(b t) c r k -> b t r k c", b=cells.shape[0])
+        images = self.norm(cells).flatten(0, 1).permute(0, 3, 1, 2)
+        present = F.silu(self.space(images)).permute(0, 2, 3, 1).unflatten(0, cells.shape[:2])
         first, last = (present[:, -1:], present[:, :1]) if loop else (present[:, :1], present[:, -1:])
         previous = torch.cat((first, present[:, :-1]), dim=1)
         following = torch.cat((present[:, 1:], last), dim=1)

@@ -304,7 +304,7 @@ class Imagine(Making):
         generator, seed = self.generator(), self.first_seed()
         last = self.make(generator.stream_imagine(seed=seed), path, prompt=None, seed=seed)
         if not self.json:
-            print(last.text)
+            print(last.prompt)
 
 
 def _size_note(draft: "Draft", generator: "Generator") -> list[str]:

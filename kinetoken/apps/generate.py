@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from kinetoken.apps.options import Making, parsed_size, progress
+from kinetoken.apps.options import Making, followed, parsed_size, progress
 
 if TYPE_CHECKING:
-    from kinetoken.generator import Generator
+    from kinetoken.generator import Generator, PartialClip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +48,31 @@ class Command(Making):
         }
         generator, first = self.generator(), self.first_seed()
         is_long = self.frames is not None and self.frames > generator.longest_frames and not self.loop
+
+        def stream(seed: int) -> "Iterator[PartialClip]":
+            return generator.stream(self.prompt, seed=seed, loop=self.loop, **options)
+
+        if len(paths) > 1 and self.preview is None and not is_long:
+            self._make_several(generator, paths, first, stream)
+            return
         for seed, path in enumerate(paths, start=first):
             if is_long:
                 self._make_long(generator, path, seed, options)
             else:
-                stream = generator.stream(self.prompt, seed=seed, loop=self.loop, **options)
-                self.make(stream, path, prompt=self.prompt, seed=seed)
+                self.make(stream(seed), path, prompt=self.prompt, seed=seed)
+
+    def _make_several(
+        self, generator: "Generator", paths: list[Path], first: int, stream: "Callable[[int], Iterator[PartialClip]]"
+    ) -> None:
+        """Side by side."""
+        from kinetoken.side_by_side import side_by_side
+
+        stream(first)  # what is wrong with it is wrong with all
+        several = side_by_side(
+            lambda number: followed(stream(first + number), self.prompt, first + number), len(paths), generator.device
+        )
+        for path, made in zip(paths, progress(several, "clips", total=len(paths)), strict=True):
+            self.write(made, path)
 
     def _make_long(self, generator: "Generator", path: Path, seed: int, options: dict[str, Any]) -> None:
         """Every stretch goes to the encoder as it is finished."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 from tyro.conf import arg
 
@@ -82,29 +82,36 @@ class Making:
         prompt: str | None,
         seed: int,
         notes: "Callable[[Clip], Sequence[str]]" = lambda clip: (),
-    ) -> "PartialClip":
+    ) -> "Made":
         """Follow a stream to its end, write the clip and say what it is. notes: what else there is to say of it."""
+        made = followed(self._seen(stream, path), prompt, seed)
+        self.write(made, path, notes(made.clip))
+        return made
+
+    def write(self, made: "Made", path: Path, notes: "Sequence[str]" = ()) -> None:
+        """Write a clip and say what it is."""
         start = time.perf_counter()
-        for number, step in enumerate(progress(stream, str(path), total=lambda step: step.total), start=1):
-            last = step
-            self._show(step, path, number)
-        clip = last.clip
-        clip.save(path, scale=self.scale)
+        made.clip.save(path, scale=self.scale)
         record = {
             "path": str(path),
-            "prompt": last.text if prompt is None else prompt,
-            "seed": seed,
-            "frames": len(clip.frames),
-            "width": clip.width,
-            "height": clip.height,
-            "fps": clip.fps,
-            "steps": last.total,
-            "seconds": round(time.perf_counter() - start, 3),
-            "sha256": last.codes_sha256,
-            "notes": list(notes(clip)),
+            "prompt": made.prompt,
+            "seed": made.seed,
+            "frames": len(made.clip.frames),
+            "width": made.clip.width,
+            "height": made.clip.height,
+            "fps": made.clip.fps,
+            "steps": made.steps,
+            "seconds": round(made.seconds + time.perf_counter() - start, 3),
+            "sha256": made.sha256,
+            "notes": list(notes),
         }
         self.tell(record)
-        return last
+
+    def _seen(self, stream: "Iterable[PartialClip]", path: Path) -> "Iterator[PartialClip]":
+        """A stream with a bar, and as much of a preview as is asked for."""
+        for number, step in enumerate(progress(stream, str(path), total=lambda step: step.total), start=1):
+            self._show(step, path, number)
+            yield step
 
     def _show(self, step: "PartialClip", path: Path, number: int) -> None:
         if self.preview is None:
@@ -125,6 +132,26 @@ class Making:
         if sys.stdout.isatty():
             shape = "{frames} frames of {width}x{height}, {fps:g} fps".format(**record)
             print("{path}: {}, seed {seed}, {steps} steps, {seconds:.1f} s".format(shape, **record))
+
+
+class Made(NamedTuple):
+    """A clip, and what there is to say of how it was made."""
+
+    clip: "Clip"
+    prompt: str
+    seed: int
+    steps: int
+    seconds: float
+    sha256: str
+
+
+def followed(stream: "Iterable[PartialClip]", prompt: str | None, seed: int) -> Made:
+    """What a stream ends with. prompt: None is the one that the stream has written."""
+    start = time.perf_counter()
+    for step in stream:
+        last = step
+    clip, text = last.clip, last.text if prompt is None else prompt
+    return Made(clip, text, seed, last.total, time.perf_counter() - start, last.codes_sha256)
 
 
 def parsed_frames(text: str, fps: float) -> int:

@@ -8,6 +8,7 @@ what it has; `summary` turns records into figures. All scenes have seeds that ar
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from kinetoken.evaluation.reconstruction import flicker, psnr, ssim
 from kinetoken.generator import Generator
 from kinetoken.joins import step_sizes
 from kinetoken.loops import loops, seam
+from kinetoken.side_by_side import side_by_side
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 
 WINDOWS = 8  # of a long clip, when drift is measured
@@ -54,15 +56,24 @@ def adherence(generator: Generator, *, count: int, actors: int, first_seed: int 
 
     The caption's style (terse, full, reworded, shuffled) goes round; clip k has seed k.
     """
-    for number, (scene, caption) in enumerate(_told(count, actors, first_seed)):
-        clip = generator.generate(caption.text, seed=number)
-        yield _judged(clip, scene, caption, first_seed + number)
+    told = list(_told(count, actors, first_seed))
+
+    def made(number: int) -> Record:
+        scene, caption = told[number]
+        return _judged(generator.generate(caption.text, seed=number), scene, caption, first_seed + number)
+
+    yield from side_by_side(made, count, generator.device)
 
 
 def ceiling(tokenizer: VideoTokenizer, *, count: int, actors: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
     """As `adherence`, of the rendered truth, tokenized and decoded: what the tokenizer leaves possible."""
-    for number, (scene, caption) in enumerate(_told(count, actors, first_seed)):
-        yield _judged(through(tokenizer, render(scene)), scene, caption, first_seed + number)
+    told = list(_told(count, actors, first_seed))
+
+    def made(number: int) -> Record:
+        scene, caption = told[number]
+        return _judged(through(tokenizer, render(scene)), scene, caption, first_seed + number)
+
+    yield from side_by_side(made, count, tokenizer.device)
 
 
 def drift(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
@@ -75,8 +86,10 @@ def drift(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> 
         for scene in (sample_scene(seed, actors=1, split="held-out"),)
         if scene.actors[0].motion in ENDLESS and scene.camera == Camera.STILL
     )
-    length = generator.config.frames
-    for number, seed in zip(range(count), seeds, strict=False):
+    length, chosen = generator.config.frames, list(islice(seeds, count))
+
+    def made(number: int) -> Record:
+        seed = chosen[number]
         scene = sample_scene(seed, actors=1, split="held-out")
         caption = captions(scene, seed)[1]
         stretches = generator.stream_long(caption.text, frames=WINDOWS * length, seed=number)
@@ -86,32 +99,39 @@ def drift(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> 
             part = Clip(frames=clip.frames[window * length : (window + 1) * length], fps=clip.fps)
             shown = judge(part, scene, midway=window > 0).shown
             verdict |= {f"window {window + 1}: {path}": shown[path] for path in sorted(caption.stated)}
-        yield Record(seed=seed, text=caption.text, verdict=verdict, clip=clip)
+        return Record(seed=seed, text=caption.text, verdict=verdict, clip=clip)
+
+    yield from side_by_side(made, len(chosen), generator.device)
 
 
 def looping(generator: Generator, prompts: Sequence[str]) -> Iterator[Record]:
     """Whether what is asked for as a loop leads from its end to its beginning: by a step no larger than its median one.
     Clip k has seed k; figure: the one step in units of the other, which counts as a tenth of a level at least.
     measures: likewise, the largest step: a loop begins where that shows least, so a jump is elsewhere, if anywhere."""
-    for number, prompt in enumerate(prompts):
-        clip = generator.generate(prompt, seed=number, loop=True)
+
+    def made(number: int) -> Record:
+        clip = generator.generate(prompts[number], seed=number, loop=True)
         last_to_first, median = seam(clip)
         usual = max(median, 0.1)
         largest = {"largest_over_median_step": float(step_sizes(clip.frames).max(initial=0) / usual)}
         verdict = {"loop": loops(clip)}
-        yield Record(
-            seed=number, text=prompt, verdict=verdict, figure=last_to_first / usual, clip=clip, measures=largest
-        )
+        figure = last_to_first / usual
+        return Record(seed=number, text=prompts[number], verdict=verdict, figure=figure, clip=clip, measures=largest)
+
+    yield from side_by_side(made, len(prompts), generator.device)
 
 
 def captioning(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -> Iterator[Record]:
     """Caption held-out clips of one and of two objects in turn. Each attribute that a full caption states must be said,
     and nothing else that is false."""
-    for number in range(count):
+
+    def made(number: int) -> Record:
         scene = sample_scene(first_seed + number, actors=1 + number % 2, split="held-out")
         clip = render(scene)
         text = generator.caption(clip)
-        yield Record(seed=first_seed + number, text=text, verdict=caption_verdict(text, scene), clip=clip)
+        return Record(seed=first_seed + number, text=text, verdict=caption_verdict(text, scene), clip=clip)
+
+    yield from side_by_side(made, count, generator.device)
 
 
 def reconstruction(
@@ -177,14 +197,19 @@ def gravity(generator: Generator, *, count: int, first_seed: int = FIRST_SEED) -
         for seed in range(first_seed, first_seed + 10_000 * count)
         if sample_scene(seed, actors=1).actors[0].motion == Motion.BOUNCES
     )
-    for number, seed in zip(range(count), seeds, strict=False):
+    chosen = list(islice(seeds, count))
+
+    def made(number: int) -> Record:
+        seed = chosen[number]
         scene = sample_scene(seed, actors=1)
         text = captions(scene, seed)[1].text
         clip = generator.generate(text, seed=number)
         fitted = fit_gravity(clip, scene)
         share = None if fitted is None else fitted / GRAVITY
         verdict = {"gravity": share is not None and abs(share - 1) <= 0.15}
-        yield Record(seed=seed, text=text, verdict=verdict, figure=share, clip=clip)
+        return Record(seed=seed, text=text, verdict=verdict, figure=share, clip=clip)
+
+    yield from side_by_side(made, len(chosen), generator.device)
 
 
 def summary(records: Sequence[Record]) -> dict[str, Any]:

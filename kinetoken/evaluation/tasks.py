@@ -32,6 +32,7 @@ from kinetoken.evaluation.judge import judge
 from kinetoken.generator import Generator
 from kinetoken.joins import BESIDE, STILL, gradients, step_sizes, widened
 from kinetoken.loops import LoopPlan, loops
+from kinetoken.side_by_side import side_by_side
 
 SHOWN_WHOLE = ("generate", "animate", "extend", "prepend", "connect", "inpaint", "recut")  # judged by the prompt
 PROMISES = ("kept", "exact", "seam", "moves")
@@ -73,27 +74,32 @@ def every_job(generator: Generator, *, count: int, first_seed: int = FIRST_SEED)
 
     Raises: ValueError if a promise that has no tolerance is broken.
     """
-    for job in JOBS:
-        for number in range(count):
-            scene = sample_scene(first_seed + number, actors=1, split="held-out")
-            match job:
-                case "image" | "loop":
-                    record = _told(generator, job, scene, number)
-                case "close":
-                    record = _closed(generator, scene, number)
-                case "long":
-                    record = _long(generator, scene, number)
-                case "caption":
-                    record = _captioned(generator, scene, number)
-                case "sizes":
-                    record = _sizes(generator, scene, number)
-                case "storyboard":
-                    record = _storyboard(generator, scene, number)
-                case _:
-                    record = _edited(generator, job, scene, number)
-            if not all(record.verdict.get(promise, True) for promise in ("kept", "exact")):
-                raise ValueError(f"{job} broke its promise with scene {first_seed + number}: {record.verdict}")
-            yield record
+
+    def made(place: int) -> Record:
+        job, number = JOBS[place // count], place % count
+        record = _made(generator, job, sample_scene(first_seed + number, actors=1, split="held-out"), number)
+        if not all(record.verdict.get(promise, True) for promise in ("kept", "exact")):
+            raise ValueError(f"{job} broke its promise with scene {first_seed + number}: {record.verdict}")
+        return record
+
+    yield from side_by_side(made, count * len(JOBS), generator.device)
+
+
+def _made(generator: Generator, job: str, scene: Scene, seed: int) -> Record:
+    match job:
+        case "image" | "loop":
+            return _told(generator, job, scene, seed)
+        case "close":
+            return _closed(generator, scene, seed)
+        case "long":
+            return _long(generator, scene, seed)
+        case "caption":
+            return _captioned(generator, scene, seed)
+        case "sizes":
+            return _sizes(generator, scene, seed)
+        case "storyboard":
+            return _storyboard(generator, scene, seed)
+    return _edited(generator, job, scene, seed)
 
 
 def summary_by_job(records: Sequence[Record]) -> dict[str, Any]:
