@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from benchmarks.report import Findings, Table
 from benchmarks.setting import PROMPT, Setting, parameters_of
 from kinetoken.generator import Generator
 from kinetoken.grid import GridShape
+from kinetoken.side_by_side import side_by_side
 
 PEER, PEER_STEPS = "phenaki-pytorch, 18 steps (its default)", 18
 PLAIN = "one code at a time, keys and values kept (extrapolated)"
@@ -81,12 +83,13 @@ def _seconds(generator: Generator, steps: int, guidance: float, half: bool, clip
 
 
 def make_clips(generator: Generator, clips: int, *, steps: int, guidance: float, half: bool, decoded: bool) -> None:
+    def made(seed: int) -> Any:
+        for step in generator.stream(PROMPT, seed=seed, steps=steps, guidance=guidance):
+            last = step
+        return last.clip if decoded else last.codes
+
     with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
-        for seed in range(clips):
-            for step in generator.stream(PROMPT, seed=seed, steps=steps, guidance=guidance):
-                last = step
-            if decoded:
-                _ = last.clip
+        list(side_by_side(made, clips, generator.device))
 
 
 def _plain(setting: Setting) -> tuple[Measure, int]:
@@ -145,7 +148,8 @@ def _notes(generator: Generator) -> list[str]:
         f"17 frames of 64x64, layouts written before. Our default has {default}; with it on, as theirs is (3 by "
         "default), two branches are computed. fp32, but for the row that says otherwise.",
         "Parameters are those at work: parts of ours that read given clips and put them into words are not counted.",
-        "Of our clips each is made by itself, so that a seed's codes do not depend on its company; phenaki-pytorch "
+        "Of our clips each is made by itself, several side by side, one on each core, so that a seed's codes do not depend "
+        "on its company; phenaki-pytorch "
         "samples its clips as one batch. Its text encoder is not counted: it is given random embeddings.",
         "One code at a time: a causal decoder as deep and as wide as our network over all codes of the grid, with the "
         f"two branches of guidance as one batch. Timed on stretches of {STRETCH} codes at {STRETCHES} places, spread "
