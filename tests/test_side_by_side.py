@@ -23,7 +23,7 @@ def test_a_mistake_comes_through_as_it_was() -> None:
 
     several = side_by_side(make, 6, CPU)
     assert [next(several) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(ValueError, match="^not the third$"):
+    with pytest.raises(ValueError, match=r"^not the third$"):
         next(several)
 
 

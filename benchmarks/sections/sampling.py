@@ -148,9 +148,9 @@ def _notes(generator: Generator) -> list[str]:
         f"17 frames of 64x64, layouts written before. Our default has {default}; with it on, as theirs is (3 by "
         "default), two branches are computed. fp32, but for the row that says otherwise.",
         "Parameters are those at work: parts of ours that read given clips and put them into words are not counted.",
-        "Of our clips each is made by itself, several side by side, one on each core, so that a seed's codes do not depend "
-        "on its company; phenaki-pytorch "
-        "samples its clips as one batch. Its text encoder is not counted: it is given random embeddings.",
+        "Of our clips each is made by itself, so that a seed's codes do not depend on its company, and several side by "
+        "side, one on each core; phenaki-pytorch samples its clips as one batch, on both. Its text encoder is not "
+        "counted: it is given random embeddings.",
         "One code at a time: a causal decoder as deep and as wide as our network over all codes of the grid, with the "
         f"two branches of guidance as one batch. Timed on stretches of {STRETCH} codes at {STRETCHES} places, spread "
         "evenly, and extrapolated to the grid.",
