@@ -207,7 +207,8 @@ def _order_of_filling(
         ranks = random_ranks(shape, rng) if config.order == "random" else halton_ranks(shape, rng)
         return torch.from_numpy(ranks)[None], _targets(int((~canvas.grid_known).sum()), config.steps, config.exponent)
     anchors = canvas.grid_known.any((2, 3))[0].cpu().numpy()
-    layers, begun = outwards(anchors, loop=canvas.loop), bool(anchors.any())
+    layers = outwards(anchors, loop=canvas.loop)
+    begun = bool(canvas.grid_known.all(3).all(2).any())  # far from the known part of a layer there is nothing to go by
     by_squares = layers[0 if begun else 1 :] if network.config.squares else ()
     counts = (~canvas.grid_known).sum((2, 3))[0, layers].tolist()
     ranks = layer_ranks(shape, rng, layers, by_squares)
