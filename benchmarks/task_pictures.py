@@ -1,4 +1,5 @@
-"""The pictures of docs/tasks.md: for every job what is known (the rest is grey), and below it what the model made.
+"""The README's picture of toybox, and those of docs/tasks.md: for every job what is known (the rest is grey), and below
+it what the model made.
 
 python benchmarks/task_pictures.py
 
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from kinetoken import Generator
+from kinetoken.apps.network_tokens import PROMPTS
 from kinetoken.apps.sheets import save_sheet
 from kinetoken.clip import Clip
 from kinetoken.data.toybox import captions, render, sample_scene
@@ -25,6 +27,8 @@ SCENE, SEED, GREY = FIRST_SEED + 25, 0, 128
 
 def main() -> None:
     generator = Generator.from_pretrained("toybox")
+    prompts = [prompt for prompt in PROMPTS for _ in range(2)]
+    save_sheet(list(generator.generate_each(prompts, seeds=[0, 1] * len(PROMPTS))), FOLDER / "first-seeds.png")
     for job, clips in pictures(generator):
         path = FOLDER / f"tasks-{job}.png"
         save_sheet(clips, path, frames=9, across=1, scale=1)
@@ -41,7 +45,7 @@ def pictures(generator: Generator) -> Iterator[tuple[str, list[Clip]]]:
     strengths = [generator.remix(source, prompt, strength=share, seed=SEED) for share in (0.25, 0.5, 0.75)]
     yield "remix", [source, *strengths]
     yield "variations", [source, *generator.variations(source, prompt, count=3, seed=SEED)]
-    yield "loop", [source, generator.loop(source, prompt, seed=SEED, seconds=0.5)]
+    yield "loop", [source, generator.loop(source, prompt, seed=SEED)]
     cards = [Card(frame=0, prompt=prompt), Card(frame=17, prompt="a big green star on a grey background")]
     yield "storyboard", [generator.storyboard(cards, frames=34, seed=SEED)]
     yield "imagine", [generator.imagine(seed=seed)[1] for seed in (0, 1)]
