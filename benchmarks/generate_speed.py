@@ -53,13 +53,13 @@ def main() -> None:
     inner = subprocess.run([python, __file__, "in-process"], check=True, capture_output=True, text=True)
     with tempfile.TemporaryDirectory() as folder:
         clip = str(Path(folder) / "ball.mp4")
-        cold = seconds_of([python, "-m", "kinetoken.apps.cli", "generate", PROMPT, "-o", clip, "--seed", "7"])
+        cold = seconds_of([python, "-m", "kinetoken", "generate", PROMPT, "-o", clip, "--seed", "7"])
     figures = {
         **json.loads(inner.stdout),
         "generate_cold_seconds": cold,
         "import_seconds": seconds_of([python, "-c", "import kinetoken"]),
         "bare_python_seconds": seconds_of([python, "-c", "pass"]),
-        "help_seconds": seconds_of([python, "-m", "kinetoken.apps.cli", "--help"]),
+        "help_seconds": seconds_of([python, "-m", "kinetoken", "--help"]),
     }
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}, indent=2))
 

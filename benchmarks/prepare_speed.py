@@ -40,7 +40,7 @@ def main() -> None:
             write_pan(Path(folder) / f"clips/pan {seed}.mp4", seed)
         command = ["data", "prepare", f"{folder}/clips", "-o", f"{folder}/shards", "--workers", "2"]
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "kinetoken.apps.cli", *command], check=True)
+        subprocess.run([sys.executable, "-m", "kinetoken", *command], check=True)
         clock, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     busy, video = used.ru_utime + used.ru_stime, 2 * SECONDS
     print(f"{video} s of video: {clock:.1f} s by the clock, {busy:.1f} s of processor time")

@@ -32,7 +32,7 @@ IMPORT_LINE = re.compile(r"import time:\s*(\d+) \|\s*\d+ \|\s*([\w.]+)")
 def measure(setting: Setting) -> Findings:
     with tempfile.TemporaryDirectory() as folder:
         clip = str(Path(folder) / "ball.mp4")
-        command = [sys.executable, "-m", "kinetoken.apps.cli", "generate", PROMPT, "-o", clip, "--seed", "7"]
+        command = [sys.executable, "-m", "kinetoken", "generate", PROMPT, "-o", clip, "--seed", "7"]
         environment = {**os.environ, "OMP_NUM_THREADS": str(setting.threads)}
 
         def whole() -> None:

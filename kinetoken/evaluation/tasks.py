@@ -5,7 +5,8 @@ a broken one is an error, at once. seam: where kept frames meet new ones, the me
 most the 95th percentile of the source's own (not where a single picture is kept, which has no pace); where kept pixels
 meet new ones within a frame, their mean difference is at most the 95th percentile of the source's gradients, or the
 mean of what was at the join before, or of what is within BESIDE pixels of it where nothing was. moves: new frames
-differ from each other. monotonic: the stronger remixes are, the less their layouts are like the source's.
+differ from each other, unless all is to stand still. monotonic: the stronger remixes are, the less their layouts are
+like the source's.
 
 Of a loop (loop: from words; close: of a clip), seam: the step from its last frame to its first is at most the median
 step. Of a long clip: every step with which a window begins is at most the 95th percentile of all its steps.
@@ -23,7 +24,7 @@ import numpy as np
 
 from kinetoken import tasks
 from kinetoken.clip import Clip
-from kinetoken.data.toybox import Caption, Scene, captions, render, sample_scene
+from kinetoken.data.toybox import Camera, Caption, Motion, Scene, captions, render, sample_scene
 from kinetoken.draft import Draft
 from kinetoken.editing import Card
 from kinetoken.evaluation.captions import caption_verdict
@@ -121,8 +122,9 @@ def _edited(generator: Generator, job: str, scene: Scene, seed: int) -> Record:
         "exact": made.frames.shape == draft.clip.frames.shape,
     }
     figure = layout_correlation(clip, made) if draft.share else seam(made, draft.kept, clip)
+    stands = (scene.actors[0].motion, scene.camera) == (Motion.STILL, Camera.STILL)
     if job == "animate":
-        verdict["moves"] = float(step_sizes(made.frames)[1:].mean()) > STILL
+        verdict["moves"] = stands or float(step_sizes(made.frames)[1:].mean()) > STILL
     elif figure is not None and not draft.share:
         verdict["seam"] = figure <= 1
     if job in SHOWN_WHOLE:
