@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 FADE = 4  # frames, within which a join in time is evened out
 STILL = 0.25  # levels of 255: the mean difference of frames that look the same
 BESIDE = 3  # pixels: what lies so near to a join is what it may be like
+ASIDE = 0.5  # of how kept pixels beside a join differ, for what lies across it
 SAFELY = 0.9  # of what is allowed is aimed at, for pixels are rounded
 
 
@@ -46,16 +47,17 @@ def joined(
 def softened(
     frames: UInt8[np.ndarray, "frames height width 3"], kept: Bool[np.ndarray, "frames height width"], feather: int
 ) -> UInt8[np.ndarray, "frames height width 3"]:
-    """No edge that stands out where made pixels meet kept ones within a frame. On the mean they may differ as much as
-    kept pixels within BESIDE of them do from each other, or as the 95th percentile of all kept neighbours; where they
-    differ by more, the largest steps are lowered, and what is taken off fades over `feather` pixels."""
+    """No edge that stands out where made pixels meet kept ones within a frame. On the mean they may differ half as much
+    as kept pixels within BESIDE of them do from each other, for what lies beside a join need not lie across it, or as
+    the 95th percentile of all kept neighbours; where they differ by more, the largest steps are lowered, and what is
+    taken off fades over `feather` pixels."""
     parted = np.flatnonzero(kept.any((1, 2)) & ~kept.all((1, 2)))
     seams = [_seam(frames[time], kept[time]) for time in parted]
     across, beside = (np.concatenate([*(seam[part] for seam in seams), np.zeros(0)]) for part in (0, 1))
     if not len(across):
         return frames
     usual = float(np.mean([seam[2] for seam in seams]))
-    allowed = max(STILL, usual, float(beside.mean()) if len(beside) else 0.0)
+    allowed = max(STILL, usual, ASIDE * float(beside.mean()) if len(beside) else 0.0)
     if across.mean() <= allowed:
         return frames
     result, highest = frames.copy(), _highest(across, SAFELY * allowed)
