@@ -1,7 +1,7 @@
 """The drift curve of docs/tasks.md: whether a clip of eight times the model's length still shows at its end what was
 asked for.
 
-python -m benchmarks.drift 40 --steps 10
+python -m benchmarks.drift 40
 """
 
 import argparse
