@@ -413,6 +413,8 @@ class Command:
         return self.tokenizer
 
     def _changed(self, recipe: Any) -> Any:
+        if not self.rate > 0:
+            raise ValueError(f"--rate must be more than 0, found {self.rate:g}")
         training = {"total_steps": self.steps, "device": self.device, "compile": self.compile}
         changes: dict[str, Any] = {
             "training": replace(

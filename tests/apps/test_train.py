@@ -173,7 +173,7 @@ def test_kinds_and_recipes_that_do_not_fit_are_told(tmp_path: Path, capsys: pyte
         (("tokenizer", "--recipe", "decoding"), "--from"),
         (("tokenizer", "--double"), "--from"),
         (("network", "--data", "d", "--tokens", "t"), "tokens of its own"),
-        (("tokenizer", "--rate", "0"), "learning rates > 0"),
+        (("tokenizer", "--rate", "0"), "--rate must be more than 0"),
     ):
         assert main(["train", *wrong, "--run", str(tmp_path / "run")]) == 2
         assert why in capsys.readouterr().err
