@@ -96,10 +96,11 @@ class ThingsOnGrid(nn.Module):
     ) -> Float[Tensor, "batch time rows columns head_width"]:
         """For their logits, what cells near to things are told of the colours of their squares. colours: the first
         digit of each cell's code, HIDDEN where it is not known."""
-        told, places = self.draw.bias.new_zeros(near.numel(), self.draw.out_features), near.flatten().nonzero()[:, 0]
-        if self.colours is not None:
-            told = told.index_add(0, places, self.colours(colours, places))
-        return told.unflatten(0, near.shape)
+        if self.colours is None:
+            return self.draw.bias.new_zeros(*near.shape, self.draw.out_features)
+        places = near.flatten().nonzero()[:, 0]
+        told = self.colours(colours, places)
+        return told.new_zeros(near.numel(), told.shape[1]).index_add(0, places, told).unflatten(0, near.shape)
 
     def _sights(
         self,

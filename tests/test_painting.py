@@ -11,6 +11,8 @@ from kinetoken.data.toybox_layout import LOOKS, THINGS, layout
 from kinetoken.grid import CellSize
 from kinetoken.layout import ANGLES, EIGHTHS, HIDDEN, MARGIN, WAY, digits
 from kinetoken.painting import SquareColours, ThingsOnGrid, _on_the_thing, _poses
+from kinetoken.processes.masked import MaskedObjective
+from kinetoken.processes.masking import CanvasBatch, MaskingConfig
 from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
 
@@ -175,3 +177,21 @@ def test_what_is_painted_once_serves_every_step() -> None:
         few = text[:canvases], grid[:canvases, :layers], told[:canvases, :layers]
         for part, same in zip(network(*few, painted=painted.first(canvases, layers)), network(*few), strict=True):
             torch.testing.assert_close(part, same, atol=1e-5, rtol=1e-5)
+
+
+def test_things_are_learned_in_bfloat16() -> None:
+    """Where a processor multiplies faster in it, products are in bfloat16 and weights are not: the two must meet."""
+    config = TransformerConfig(text_codes=300, visual_codes=1944, levels=(8, 3, 3, 3, 3, 3), depth=1, words=8)
+    network = Transformer(replace(config, squares=True, looks=LOOKS, things=THINGS))
+    vocabulary, layouts = config.vocabulary, _layouts(2)
+    batch = CanvasBatch(
+        text=torch.randint(4, 300, (2, 6)),
+        grid=torch.randint(vocabulary.text_end, vocabulary.size, (2, 3, 8, 8)),
+        seeds=torch.arange(2),
+        captioning=torch.zeros(2, dtype=torch.bool),
+        layout=layouts,
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = MaskedObjective(network, MaskingConfig())(batch)
+    loss.backward()
+    assert loss.isfinite() and network.things_on_grid.colours.leave.weight.grad.isfinite().all()
