@@ -77,7 +77,7 @@ def decoding() -> TokenizerRecipe:
     another. Codes stay what they are, and so do tokens and networks that were made of them."""
     return replace(
         small(),
-        tokenizer=replace(small().tokenizer, decoder_blocks=5, frame_blocks=4, picture_blocks=6, between_blocks=3),
+        tokenizer=replace(small().tokenizer, decoder_blocks=5, frame_blocks=4, picture_blocks=6),
         square_weight=16.0,
         change_weight=10.0,
         parts=("decoder",),

@@ -7,7 +7,6 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from kinetoken.tokenizer.layers import Pictures
 from kinetoken.tokenizer.mosaic import Mosaic
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
@@ -24,20 +23,19 @@ def doubled(tokenizer: VideoTokenizer) -> VideoTokenizer:
     cell, decoder = tokenizer.config.cell, tokenizer.decoder
     sides, halves = (cell.height, cell.width), (cell.height // 2, cell.width // 2)
     weights = dict(tokenizer.state_dict())
-    correcting = [f"decoder.{name}" for name, part in decoder.named_modules() if isinstance(part, Pictures)]
-    noticing = "quantizer.notice.0.weight"
-    weights[noticing] = _grown(weights[noticing].T, *sides).T / 4  # there are four times as many
-    for pictures in correcting:
-        seeing = weights[f"{pictures}.see.weight"].T
-        colours = 4 * len(seeing) // (cell.height * cell.width)  # of all that it sees
-        weights[f"{pictures}.see.weight"] = _grown(seeing, *halves, colours=colours).T / 4
+    seeing = {"quantizer.notice.0.weight": sides}
+    if decoder.pictures is not None:
+        seeing["decoder.pictures.see.weight"] = halves
+    for name, seen in seeing.items():
+        weights[name] = _grown(weights[name].T, *seen).T / 4  # there are four times as many
     features = decoder.frames.enter.in_features * cell.frames  # of the stack's outputs: the others are pixels
     for name in ("weight", "bias"):
         whole, frame = f"decoder.stack.leave.{name}", f"decoder.frames.leave.{name}"
         weights[whole] = torch.cat((weights[whole][:features], _grown(weights[whole][features:], *sides)))
         weights[frame] = _grown(weights[frame], *sides)
-        for pictures in correcting:
-            weights[f"{pictures}.leave.{name}"] = _grown(weights[f"{pictures}.leave.{name}"], *halves)
+        if decoder.pictures is not None:
+            corrected = f"decoder.pictures.leave.{name}"
+            weights[corrected] = _grown(weights[corrected], *halves)
         if decoder.between is not None:
             carried = f"decoder.between.leave.{name}"
             ways, shares = _spread(weights[carried], *sides).tensor_split((2 * 2 * 4 * cell.height * cell.width,))
@@ -58,7 +56,6 @@ def deepened(tokenizer: VideoTokenizer, like: TokenizerConfig) -> VideoTokenizer
         decoder_blocks=max(config.decoder_blocks, like.decoder_blocks),
         frame_blocks=max(config.frame_blocks, like.frame_blocks),
         picture_blocks=max(config.picture_blocks, like.picture_blocks),
-        between_blocks=max(config.between_blocks, like.between_blocks),
         carries=config.carries or like.carries,
     )
     result = VideoTokenizer(deeper)
@@ -66,11 +63,9 @@ def deepened(tokenizer: VideoTokenizer, like: TokenizerConfig) -> VideoTokenizer
     return result.train(tokenizer.training)
 
 
-def _grown(
-    rows: Float[Tensor, "values ..."], height: int, width: int, *, colours: int = 3
-) -> Float[Tensor, "more_values ..."]:
+def _grown(rows: Float[Tensor, "values ..."], height: int, width: int) -> Float[Tensor, "more_values ..."]:
     """Rows that stand for the colours of pictures' pixels, each four times."""
-    pixels = rearrange(rows, "(n h w c) ... -> n h w c ...", h=height, w=width, c=colours)
+    pixels = rearrange(rows, "(n h w c) ... -> n h w c ...", h=height, w=width, c=3)
     return repeat(pixels, "n h w c ... -> (n h a w b c) ...", a=2, b=2)
 
 

@@ -121,18 +121,18 @@ class PictureBlock(nn.Module):
 
 
 class Pictures(nn.Module):
-    """Pictures corrected at twice the grid's resolution (as in single-image super-resolution: EDSR, Lim et al. 2017). A
-    place is a quarter of a cell, a mosaic's pixel of the thumbnail: an edge is drawn by the same rule wherever in its
-    cell it lies. It starts as nothing. seen: how many pictures of each place it sees, the first of which it corrects.
+    """Pictures at the ends of layers, corrected at twice the grid's resolution (as in single-image super-resolution:
+    EDSR, Lim et al. 2017). A place is a quarter of a cell, a mosaic's pixel of the thumbnail: an edge is drawn by the
+    same rule wherever in its cell it lies. It starts as nothing.
     """
 
-    def __init__(self, cell: CellSize, values_in: int, channels: int, blocks: int, *, seen: int = 1) -> None:
+    def __init__(self, cell: CellSize, values_in: int, channels: int, blocks: int) -> None:
         super().__init__()
         if cell.height % 2 or cell.width % 2:
             raise ValueError(f"pictures are corrected in quarters of cells, which need even sides, found {cell}")
         self.cell = cell
         pixels = 3 * cell.height * cell.width // 4
-        self.see = nn.Linear(seen * pixels, channels)
+        self.see = nn.Linear(pixels, channels)
         self.enter = nn.Linear(values_in, 4 * channels)
         self.blocks = nn.Sequential(*(PictureBlock(channels) for _ in range(blocks)))
         self.norm = RMSNorm(channels)
@@ -142,15 +142,22 @@ class Pictures(nn.Module):
 
     def forward(
         self,
-        pictures: Float[Tensor, "pictures seen_colours height width"],
-        told: Float[Tensor, "pictures rows columns values_in"],
-    ) -> Float[Tensor, "pictures 3 height width"]:
-        """told: what is known of each cell beside its pixels."""
-        size = {"y": self.cell.height // 2, "x": self.cell.width // 2}
-        pixels = rearrange(pictures, "n c (r y) (k x) -> n r k (y x c)", **size)
-        x = self.see(pixels) + rearrange(self.enter(told), "n r k (v u c) -> n (r v) (k u) c", v=2, u=2)
-        corrections = self.leave(self.norm(self.blocks(x)))
-        return pictures[:, :3] + rearrange(corrections, "n r k (y x c) -> n c (r y) (k x)", **size)
+        blocks: Float[Tensor, "batch time rows columns values"],
+        told: Float[Tensor, "batch time rows columns values_in"],
+    ) -> Float[Tensor, "batch time rows columns values"]:
+        """Blocks whose last frame is corrected. told: what is known of each cell beside its pixels."""
+        *between, drawn = blocks.split(3 * self.cell.height * self.cell.width, dim=-1)
+        quarters = {"v": 2, "u": 2, "y": self.cell.height // 2, "x": self.cell.width // 2}
+        pixels = rearrange(drawn, "b t r k (v y u x c) -> (b t) (r v) (k u) (y x c)", c=3, **quarters)
+        x = self.see(pixels) + rearrange(self.enter(told), "b t r k (v u c) -> (b t) (r v) (k u) c", v=2, u=2)
+        corrections = rearrange(
+            self.leave(self.norm(self.blocks(x))),
+            "(b t) (r v) (k u) (y x c) -> b t r k (v y u x c)",
+            b=len(blocks),
+            c=3,
+            **quarters,
+        )
+        return torch.cat((*between, drawn + corrections), dim=-1)
 
     def flops(self, cells: int) -> float:
         """Multiply-adds counted as two, for the picture of each of `cells` cells."""
@@ -161,49 +168,45 @@ class Between(nn.Module):
     """Frames between the ends of two layers: of what was drawn for them and of the pictures at both ends, each pixel
     of these fetched from where it has been or will be, a mixture (as frames are interpolated: Super SloMo, Jiang et al.
     2018). What moves keeps its outline, which convolutions that know where it was and where it is smear over the way.
-    It sets out from DRAWN and no motion. Then the mixture is corrected (`Pictures`) by all three of which it was mixed:
-    what comes into sight is to be seen at neither end, or at one.
+    It sets out from DRAWN and no motion.
     """
 
-    def __init__(self, cell: CellSize, channels: int, values_in: int, blocks: int) -> None:
+    def __init__(self, cell: CellSize, channels: int) -> None:
         super().__init__()
         self.cell = cell
         self.leave = nn.Linear(channels, (2 * 2 + 3) * cell.height * cell.width)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
         self.leave.bias.data[-3 * cell.height * cell.width : -2 * cell.height * cell.width] = DRAWN
-        self.pictures = Pictures(cell, values_in, channels, blocks, seen=3) if blocks else None
 
     def forward(
         self,
-        drawn: Float[Tensor, "batch time between 3 height width"],
-        ends: Float[Tensor, "batch time 3 height width"],
-        features: Float[Tensor, "batch time between rows columns channels"],
-        told: Float[Tensor, "batch time between rows columns values_in"],
-    ) -> Float[Tensor, "batch time between 3 height width"]:
-        """features: of each frame; told: what its cells are known by, when it is corrected."""
-        if not drawn.numel():
-            return drawn
-        said = rearrange(
-            self.leave(features), "b t f r k (v h w) -> b t f v (r h) (k w)", h=self.cell.height, w=self.cell.width
+        blocks: Float[Tensor, "batch time rows columns values"],
+        features: Float[Tensor, "batch frames rows columns channels"],
+    ) -> Float[Tensor, "batch time rows columns values"]:
+        cell = self.cell
+        drawn = rearrange(
+            blocks, "b t r k (f h w c) -> b t f c (r h) (k w)", f=cell.frames, h=cell.height, w=cell.width
         )
+        between, ends = drawn[:, :, :-1], drawn[:, :, -1:]
+        if not between.shape[2]:
+            return blocks
+        moving = rearrange(features, "b (t f) r k v -> b t f r k v", f=cell.frames)[:, :, :-1]
+        said = rearrange(self.leave(moving), "b t f r k (v h w) -> b t f v (r h) (k w)", h=cell.height, w=cell.width)
         from_before, from_end, shares = said.split((2, 2, 3), dim=3)
         before = torch.cat((ends[:, :1], ends[:, :-1]), dim=1)
-        seen = drawn, _fetched(before, from_before), _fetched(ends, from_end)
-        mixed = (torch.stack(seen, dim=3) * shares.softmax(3)[:, :, :, :, None]).sum(3)
-        if self.pictures is None:
-            return mixed
-        shown = torch.cat((mixed, *seen[1:]), dim=3)
-        return self.pictures(shown.flatten(0, 2), told.flatten(0, 2)).unflatten(0, mixed.shape[:3])
-
-    def flops(self, cells: int) -> float:
-        """Multiply-adds counted as two, for a frame of `cells` cells."""
-        corrected = 0.0 if self.pictures is None else self.pictures.flops(cells)
-        return 2.0 * cells * _weights(self.leave) + corrected
+        pictures = torch.stack((between, _fetched(before, from_before), _fetched(ends, from_end)), dim=3)
+        mixed = (pictures * shares.softmax(3)[:, :, :, :, None]).sum(3)
+        return rearrange(
+            torch.cat((mixed, ends), dim=2),
+            "b t f c (r h) (k w) -> b t r k (f h w c)",
+            h=cell.height,
+            w=cell.width,
+        )
 
 
 def _fetched(
-    pictures: Float[Tensor, "batch time channels height width"],
+    pictures: Float[Tensor, "batch time 1 channels height width"],
     way: Float[Tensor, "batch time frames 2 height width"],
 ) -> Float[Tensor, "batch time frames channels height width"]:
     """Every pixel of every frame from so many of FAR (right, down) away in its layer's picture, bilinearly; beyond the
@@ -213,7 +216,7 @@ def _fetched(
     down, right = torch.meshgrid(*(torch.arange(side, device=way.device) for side in (height, width)), indexing="ij")
     here = torch.stack((right, down), dim=-1) + 0.5
     places = (here + FAR * rearrange(way, "b t f v h w -> (b t f) h w v")) * (2 / size) - 1
-    source = pictures[:, :, None].expand(-1, -1, frames, -1, -1, -1).flatten(0, 2)
+    source = pictures.expand(-1, -1, frames, -1, -1, -1).flatten(0, 2)
     fetched = F.grid_sample(source, places, padding_mode="border", align_corners=False)
     return fetched.unflatten(0, (batch, time, frames))
 
@@ -309,17 +312,16 @@ class Decoder(nn.Module):
         *,
         frame_blocks: int,
         picture_blocks: int,
-        between_blocks: int | None,
+        carries: bool,
     ) -> None:
         super().__init__()
         self.cell = cell
         self.stack = Stack(width, channels, blocks, 3 * cell.pixels + FRAME_CHANNELS * cell.frames)
         self.frames = Frames(cell.frames, FRAME_CHANNELS * cell.frames, FRAME_CHANNELS, frame_blocks, 3 * cell.pixels)
-        told = width + FRAME_CHANNELS
-        self.pictures = Pictures(cell, told, FRAME_CHANNELS, picture_blocks) if picture_blocks else None
-        self.between: Between | None = None
-        if between_blocks is not None:
-            self.between = Between(cell, FRAME_CHANNELS, told, between_blocks)
+        self.pictures: Pictures | None = None
+        if picture_blocks:
+            self.pictures = Pictures(cell, width + FRAME_CHANNELS, FRAME_CHANNELS, picture_blocks)
+        self.between = Between(cell, FRAME_CHANNELS) if carries else None
         nn.init.zeros_(self.frames.leave.weight)
         nn.init.zeros_(self.frames.leave.bias)
 
@@ -334,18 +336,9 @@ class Decoder(nn.Module):
         features, values = self.frames(rearrange(frames, "b t r k (f v) -> b (t f) r k v", f=count))
         blocks = blocks + rearrange(values, "b (t f) r k v -> b t r k (f v)", f=count)
         blocks = blocks if rough is None else blocks + rough
-        features = features.unflatten(1, (-1, count))
-        told = torch.cat((vectors[:, :, None].expand(-1, -1, count, -1, -1, -1), features), dim=-1)
-        size = {"h": self.cell.height, "w": self.cell.width}
-        drawn = rearrange(blocks, "b t r k (f h w c) -> b t f c (r h) (k w)", f=count, c=3, **size)
-        between, ends = drawn[:, :, :-1], drawn[:, :, -1]
         if self.pictures is not None:
-            corrected = self.pictures(ends.flatten(0, 1), told[:, :, -1].flatten(0, 1))
-            ends = corrected.unflatten(0, ends.shape[:2])
-        if self.between is not None:
-            between = self.between(between, ends, features[:, :, :-1], told[:, :, :-1])
-        shown = torch.cat((between, ends[:, :, None]), dim=2)
-        return rearrange(shown, "b t f c (r h) (k w) -> b t r k (f h w c)", **size)
+            blocks = self.pictures(blocks, torch.cat((vectors, features[:, count - 1 :: count]), dim=-1))
+        return blocks if self.between is None else self.between(blocks, features)
 
     @property
     def reach(self) -> int:
@@ -354,9 +347,9 @@ class Decoder(nn.Module):
         return len(self.stack.blocks) + 2 + ceil(len(self.frames.blocks) / self.cell.frames) + 1
 
     def flops(self, cells: int) -> float:
+        framewise = (self.frames,) if self.between is None else (self.frames, self.between)
         pictures = 0.0 if self.pictures is None else self.pictures.flops(cells)
-        between = 0.0 if self.between is None else self.between.flops((self.cell.frames - 1) * cells)
-        return self.stack.flops(cells) + 2.0 * cells * self.cell.frames * _weights(self.frames) + pictures + between
+        return self.stack.flops(cells) + 2.0 * cells * self.cell.frames * _weights(*framewise) + pictures
 
 
 def _weights(*modules: nn.Module) -> int:

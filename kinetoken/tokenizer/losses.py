@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from kinetoken.tokenizer.layers import Encoder, Pictures
+from kinetoken.tokenizer.layers import Encoder
 from kinetoken.tokenizer.video_tokenizer import VideoTokenizer
 
 
@@ -63,8 +63,8 @@ class ReconstructionObjective(nn.Module):
         """The layers that face pixels and codes, not features: AdamW suits them better than Muon."""
         encoder, decoder = self.tokenizer.encoder, self.tokenizer.decoder
         layers = [decoder.stack.leave, decoder.frames.leave, decoder.stack.enter]
-        for part in decoder.modules():
-            layers += [part.see, part.leave] if isinstance(part, Pictures) else []
+        if decoder.pictures is not None:
+            layers += [decoder.pictures.see, decoder.pictures.leave]
         if isinstance(encoder, Encoder):
             layers += [encoder.enter, encoder.leave]
         else:

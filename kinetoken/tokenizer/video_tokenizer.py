@@ -22,9 +22,8 @@ class TokenizerConfig:
     """channels: the decoder's width at the grid's resolution. encoder_blocks: layers within a block of pixels.
     decoder_blocks: the wide ones, at half the grid's resolution. frame_blocks: those at the rate of the frames.
     picture_blocks: those at twice the grid's resolution that correct the pictures at the ends of layers (`Pictures`);
-    0 for none. carries: whether the decoder carries what moves from there to the frames between (`Between`), and
-    between_blocks those that correct these. A mosaic has no encoder, and is decoded to itself, enlarged, and what the
-    decoder adds to that."""
+    0 for none. carries: whether the decoder carries what moves from there to the frames between (`Between`). A mosaic
+    has no encoder, and is decoded to itself, enlarged, and what the decoder adds to that."""
 
     cell: CellSize = field(default_factory=CellSize)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
@@ -34,15 +33,12 @@ class TokenizerConfig:
     frame_blocks: int = 2
     picture_blocks: int = 0
     carries: bool = True
-    between_blocks: int = 0
 
     def __post_init__(self) -> None:
         if min(self.channels, self.encoder_blocks, self.decoder_blocks, self.frame_blocks) < 1:
             raise ValueError(f"a tokenizer needs at least one channel and one block on each side, found {self}")
-        if min(self.picture_blocks, self.between_blocks) < 0:
-            raise ValueError(f"picture_blocks and between_blocks cannot be negative, found {self}")
-        if self.between_blocks and not self.carries:
-            raise ValueError(f"between_blocks correct what is carried: they need carries, found {self}")
+        if self.picture_blocks < 0:
+            raise ValueError(f"picture_blocks cannot be negative, found {self.picture_blocks}")
 
 
 class VideoTokenizer(nn.Module):
@@ -70,7 +66,7 @@ class VideoTokenizer(nn.Module):
             config.quantizer.width,
             frame_blocks=config.frame_blocks,
             picture_blocks=config.picture_blocks,
-            between_blocks=config.between_blocks if config.carries else None,
+            carries=config.carries,
         )
         if isinstance(self.quantizer, Mosaic):  # the decoder sets out from adding nothing
             nn.init.zeros_(self.decoder.stack.leave.weight)

@@ -15,7 +15,7 @@ from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 def _tokenizer(kind: Kind) -> VideoTokenizer:
     torch.manual_seed(0)
     cell, quantizer = CellSize(square=2), QuantizerConfig(kind=kind)
-    config = TokenizerConfig(channels=16, cell=cell, quantizer=quantizer, picture_blocks=2, between_blocks=1)
+    config = TokenizerConfig(channels=16, cell=cell, quantizer=quantizer, picture_blocks=2)
     tokenizer = VideoTokenizer(config)
     for name, weight in tokenizer.named_parameters():
         if "norm" not in name:
@@ -53,20 +53,20 @@ def test_of_learned_codes_nobody_knows() -> None:
 def test_a_deeper_decoder_decodes_to_the_same_until_it_learns() -> None:
     tokenizer, clip = _tokenizer("mosaic"), torch.rand(1, 9, 32, 48, 3) * 2 - 1
     config = tokenizer.config
-    deeper = deepened(tokenizer, replace(config, decoder_blocks=5, frame_blocks=4, picture_blocks=4, between_blocks=3))
-    assert deeper.config == replace(config, decoder_blocks=5, frame_blocks=4, picture_blocks=4, between_blocks=3)
-    assert not deeper.training
+    deeper = deepened(tokenizer, replace(config, decoder_blocks=5, frame_blocks=4, picture_blocks=4))
+    grown = deeper.config
+    assert (grown.decoder_blocks, grown.frame_blocks, grown.picture_blocks, deeper.training) == (5, 4, 4, False)
     codes = tokenizer.encode(clip)
     assert torch.equal(deeper.encode(clip), codes)
     torch.testing.assert_close(deeper.decode(codes), tokenizer.decode(codes), atol=1e-5, rtol=0)
-    smaller = replace(config, decoder_blocks=1, frame_blocks=1, picture_blocks=0, between_blocks=0, carries=False)
+    smaller = replace(config, decoder_blocks=1, frame_blocks=1, picture_blocks=0, carries=False)
     assert deepened(tokenizer, smaller).config == config
 
 
 def test_pictures_are_corrected_at_the_ends_of_layers_alone() -> None:
     """Nothing at first; then where a layer ends, and between where it is carried from there."""
     tokenizer = _tokenizer("mosaic")
-    plain = VideoTokenizer(replace(tokenizer.config, picture_blocks=0, between_blocks=0, carries=False)).eval()
+    plain = VideoTokenizer(replace(tokenizer.config, picture_blocks=0, carries=False)).eval()
     plain.load_state_dict({name: tokenizer.state_dict()[name] for name in plain.state_dict()})
     corrected = deepened(plain, replace(plain.config, picture_blocks=3)).eval()
     codes = torch.randint(plain.config.quantizer.codes, (2, 3, 8, 8))
@@ -77,27 +77,6 @@ def test_pictures_are_corrected_at_the_ends_of_layers_alone() -> None:
     ends = torch.arange(9) % 4 == 0
     torch.testing.assert_close(after[:, ~ends], before[:, ~ends], atol=1e-5, rtol=0)
     assert ((after - before)[:, ends].abs().amax((2, 3, 4)) > 0.01).all()
-
-
-def test_frames_between_are_corrected_alone() -> None:
-    """Nothing at first; then what lies between, and not the ends of layers."""
-    tokenizer = _tokenizer("mosaic")
-    plain = VideoTokenizer(replace(tokenizer.config, between_blocks=0)).eval()
-    plain.load_state_dict({name: tokenizer.state_dict()[name] for name in plain.state_dict()})
-    corrected = deepened(plain, replace(plain.config, between_blocks=3)).eval()
-    codes = torch.randint(plain.config.quantizer.codes, (2, 3, 8, 8))
-    before = plain.decode(codes)
-    torch.testing.assert_close(corrected.decode(codes), before, atol=1e-5, rtol=0)
-    torch.nn.init.normal_(corrected.decoder.between.pictures.leave.weight, std=0.1)
-    after = corrected.decode(codes)
-    ends = torch.arange(9) % 4 == 0
-    torch.testing.assert_close(after[:, ends], before[:, ends], atol=1e-5, rtol=0)
-    assert ((after - before)[:, ~ends].abs().amax((2, 3, 4)) > 0.01).all()
-
-
-def test_what_is_not_carried_is_not_corrected() -> None:
-    with pytest.raises(ValueError, match="between_blocks"):
-        TokenizerConfig(carries=False, between_blocks=1)
 
 
 def test_cells_that_have_no_quarters_have_no_corrected_pictures() -> None:

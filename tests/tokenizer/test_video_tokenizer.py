@@ -94,15 +94,16 @@ def test_codes_look_up_to_what_the_decoder_was_trained_on(config: QuantizerConfi
 def test_what_is_carried_comes_from_both_ends() -> None:
     """Of a spot that moves by four pixels in a layer's time, told so: sharp, and half-way where it was half-way."""
     cell = CellSize()
-    between = Between(cell, 8, 0, 0)
+    between = Between(cell, 8)
     ways, shares = between.leave.bias.data.tensor_split((2 * 2 * 16,))
     shares.fill_(0.0)[:16] = -100.0  # nothing is drawn
     ways.view(2, 2, 16)[:, 0] = torch.tensor((-2.0, 2.0))[:, None] / FAR  # from the left of where it was, and back
-    ends = torch.zeros(1, 2, 3, 16, 16)
-    ends[:, 0, :, 8, 4], ends[:, 1, :, 8, 8] = 1.0, 1.0
-    nothing = torch.zeros(1, 2, 3, 4, 4, 8)
-    shown = between(torch.zeros(1, 2, 3, 3, 16, 16), ends, nothing, nothing[..., :0])
-    assert shown[0, 1, 1, :, 8, 6].tolist() == [1.0, 1.0, 1.0] and shown[0, 1, 1].sum() == 3.0
+    frames = torch.zeros(1, 5, 16, 16, 3)
+    frames[:, 0, 8, 4], frames[:, 4, 8, 8] = 1.0, 1.0
+    blocks = blocks_from_frames(frames, cell)
+    shown = frames_from_blocks(between(blocks, torch.zeros(1, 8, 4, 4, 8)), cell)
+    assert shown[0, 2, 8, 6].tolist() == [1.0, 1.0, 1.0] and shown[0, 2].sum() == 3.0
+    assert (shown[:, [0, 4]] == frames[:, [0, 4]]).all()
 
 
 @pytest.mark.parametrize("config", QUANTIZERS, ids=lambda config: config.kind)
