@@ -58,6 +58,17 @@ def ways(things: Int[Tensor, "*things digits"]) -> Float[Tensor, "*things 2"]:
     return (WAY - things[..., WAY_X:WAY_ANGLE].float()) / EIGHTHS
 
 
+def reached(things: Int[Tensor, "*things digits"], rows: int, columns: int) -> Bool[Tensor, "*things rows columns"]:
+    """The cells into which a thing's radius reaches from its centre. One that is not there reaches into none."""
+    x, y = (centre[..., None] for centre in centres(things).unbind(-1))
+    across, down = (
+        ((torch.arange(count, device=things.device) + 0.5 - place).abs() - 0.5).clamp_min(0)
+        for count, place in ((columns, x), (rows, y))
+    )
+    away = torch.hypot(down[..., :, None], across[..., None, :])
+    return (away <= things[..., SIZE, None, None] / EIGHTHS) & (things[..., 0] > 0)[..., None, None]
+
+
 def at_an_instant(things: Int[Tensor, "*things digits"]) -> Int[Tensor, "*things digits"]:
     """Things as they are at the end of their layer's time, as an image tells them: seen or not, and come from nowhere.
     One that is not there, or of which nothing is known, stays so."""

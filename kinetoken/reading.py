@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from kinetoken.code_digits import DigitTable
+from kinetoken.glimpses import Glimpses
 from kinetoken.grid import GridShape
 from kinetoken.layout import (
     EIGHTHS,
@@ -36,6 +37,7 @@ STEP: Final = 80  # eighths that a thing may have gone since the layer before
 NEAR: Final = 1.0  # cells: whoever lies nearer to a thing's centre may speak for it, too
 PHASES: Final = 8  # channels by which a lattice of marks is found
 LIKELY: Final = 0.5
+UNLIKELY: Final = 0.003  # of a cell, that a thing's centre is in it: fewer are not thought of
 WEIGHT_OF_WORDS: Final = 0.2  # of what is said of a thing, in nats of all its digits, against that it is there
 
 
@@ -50,10 +52,11 @@ class Seen(NamedTuple):
 
 class Read(NamedTuple):
     """What a reader says is there. looks: of each thing the logarithm of how likely each digit of its looks is; none of
-    the view, and of those that are not there."""
+    the view, and of those that are not there. glimpses: of layers that are known in part."""
 
     layout: Int[Tensor, "time things digits"]
     looks: list[list[Float[Tensor, " _"]]]
+    glimpses: dict[int, Glimpses]
 
 
 class Reader(nn.Module):
@@ -172,7 +175,11 @@ class Reader(nn.Module):
         view = self.view.likeliest(seen.whole)
         layout[:, 0] = torch.where(shown[:, None], view * (view[:, :1] > 0), HIDDEN)
         order = order_of_telling(layout)
-        return Read(layout[:, order], [looks[slot] for slot in order])
+        glimpses = {
+            time: self._glimpses(Seen(*(part[time] for part in seen)))
+            for time in (shown & ~whole).nonzero()[:, 0].tolist()
+        }
+        return Read(layout[:, order], [looks[slot] for slot in order], glimpses)
 
     def _sights(self, seen: Seen) -> list[Sight]:
         """Of one layer: the cells that say that a thing is there, louder than those around them."""
@@ -182,7 +189,7 @@ class Reader(nn.Module):
         logits = self.thing.logits(seen.cells[peaks])
         said = torch.stack([of.argmax(-1) for of in logits], dim=-1)
         said[:, 0].clamp_min_(1)
-        corner = torch.stack((column, row), dim=-1) * EIGHTHS + MARGIN - BESIDE
+        corner = _corners(row, column)
         things = said[:, : len(self.radices)].clone()
         places = (things[:, X:SIZE] + corner).clamp(0, PLACES - 1)
         things[:, X:SIZE] = places
@@ -190,6 +197,17 @@ class Reader(nn.Module):
         looks = [of.softmax(-1) for of in logits[1 : len(self.radices) + X]]
         loudest = likely[peaks].argsort(descending=True)[: self.slots - 1].tolist()
         return [Sight(things[k], before[k].tolist(), [of[k] for of in looks], float(likely[peaks][k])) for k in loudest]
+
+    def _glimpses(self, seen: Seen) -> Glimpses:
+        """Of one layer: all cells in which something may be."""
+        likely = seen.centre.sigmoid()
+        some = likely > UNLIKELY
+        row, column = some.nonzero(as_tuple=True)
+        said = [of.float().log_softmax(-1) for of in self.thing.logits(seen.cells[some])[: len(self.radices)]]
+        corner = _corners(row, column)
+        for axis in range(2):
+            said[X + axis] = _from_the_corner(said[X + axis], corner[:, axis])
+        return Glimpses(likely[some], torch.stack((column, row), dim=-1) + 0.5, said)
 
 
 class Lesson(NamedTuple):
@@ -238,6 +256,20 @@ def _lesson(
     says[..., X - 2 : SIZE - 2] = (says[..., X - 2 : SIZE - 2] - corner).clamp(0, PLACES - 1)
     speaks, has = (near | here).any(2), here.any(2)
     return Lesson(has, speaks, speaks & ~has, says)
+
+
+def _corners(row: Int[Tensor, " cells"], column: Int[Tensor, " cells"]) -> Int[Tensor, "cells 2"]:
+    """(x, y) from which cells tell where things lie, in the units of layouts."""
+    return torch.stack((column, row), dim=-1) * EIGHTHS + MARGIN - BESIDE
+
+
+def _from_the_corner(
+    told: Float[Tensor, "cells places"], corner: Int[Tensor, " cells"]
+) -> Float[Tensor, "cells places"]:
+    """The logarithms of how likely each place is that cells tell from their own corners, as places of layouts."""
+    places = torch.arange(told.shape[1], device=told.device) - corner[:, None]
+    beyond = (places < 0) | (places >= told.shape[1])
+    return told.gather(1, places.clamp(0, told.shape[1] - 1)).masked_fill(beyond, -torch.inf)
 
 
 class Saying(nn.Module):

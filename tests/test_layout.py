@@ -59,7 +59,7 @@ from kinetoken.layout import (
 )
 from kinetoken.processes.masked import MaskedObjective, SamplingConfig, fill_grid, fill_text
 from kinetoken.processes.masking import CanvasBatch, MaskingConfig, to_be_written, training_canvas
-from kinetoken.processes.planning import DRAWS, _fitting, with_layout
+from kinetoken.processes.planning import with_layout
 from kinetoken.tasks import captioning, text_to_video
 from kinetoken.things import ThingsOut
 from kinetoken.transformer import Transformer, TransformerConfig
@@ -566,23 +566,3 @@ def test_what_is_surely_not_there_is_not_waited_for() -> None:
         assert canvas.layout_known.all()
         passes.append(len(count))
     assert passes == [SHAPE.time * THINGS, SHAPE.time] and not canvas.layout.any()
-
-
-def test_things_are_written_where_nothing_is_known() -> None:
-    """Of what is drawn the first that lies on no known cell is taken, or that which does so the least."""
-    known = torch.zeros(16, 16, dtype=torch.bool)
-    known[:, :8] = True
-
-    def at_column(x: int) -> torch.Tensor:
-        return torch.tensor((16, 1, 0, 0, MARGIN + 8 * x, MARGIN + 64, 16, 0, WAY, WAY, 0))
-
-    def chosen(*columns: int) -> int:
-        drawn = iter([at_column(x) for x in columns] + [at_column(2)] * DRAWS)
-        return int((_fitting(lambda: next(drawn), known)[X] - MARGIN) // 8)
-
-    assert chosen(3, 12, 13) == 12 and chosen(13, 12) == 13
-    assert chosen(3, 8, 5) == 8  # half of it is to be seen
-    absent = torch.zeros_like(at_column(1))
-    assert (_fitting(lambda: absent, known) == absent).all()
-    drawn = iter([at_column(3)])
-    assert _fitting(lambda: next(drawn), torch.zeros_like(known))[X] == at_column(3)[X]  # not a second draw

@@ -193,7 +193,7 @@ def _read(*looks: tuple[float, float]) -> tuple[Canvas, Read]:
         beliefs[thing][1][0] = beliefs[thing][2][0] = 1.0
         beliefs[thing] = [of.log() for of in beliefs[thing]]
         layout[0, thing, 1:4] = torch.stack([of.argmax() for of in beliefs[thing]])
-    return canvas, Read(layout, beliefs)
+    return canvas, Read(layout, beliefs, {})
 
 
 def _names_shapes(network: Transformer, monkeypatch: pytest.MonkeyPatch, *shapes: int) -> None:

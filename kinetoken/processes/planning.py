@@ -1,27 +1,26 @@
 """Planning: the layout of a canvas, read where its grid is known, and written where it is not."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import permutations
 from typing import Final
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from kinetoken.canvas import Canvas
-from kinetoken.layout import EIGHTHS, HIDDEN, SIZE, Foretold, Others, at, beside, centres, going_on, together
+from kinetoken.glimpses import Glimpses
+from kinetoken.layout import HIDDEN, Foretold, Others, at, beside, going_on, reached, together
 from kinetoken.processes.masking import CanvasBatch, to_be_read
 from kinetoken.processes.orders import outwards
 from kinetoken.reading import Read
 from kinetoken.things import DIGIT_WIDTH, ThingsOut
 from kinetoken.transformer import Transformer
 
-DRAWS: Final = 8  # of a thing that is to be where nothing is known
 DOUBT: Final = 4.0
 """Nats by which looks may be less likely than what a reader takes them for, for words to say that they are meant."""
-INNER: Final = 0.8  # of a radius: so much of a thing covers what is behind it, whatever its shape
 SURE: Final = 0.999
 """How probable it must be that a thing is not there, if it is to be written without having been waited for."""
 
@@ -43,29 +42,36 @@ def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, te
     """Read what is to be seen of one canvas (`with_read`), then write the things that are still unknown, one after
     another, each digit knowing those before it: layers as the grid is filled. Beside it in its layer those are written
     along that are as good as certainly not there: never any before one that is there and unknown, which training does
-    not show. A canvas without a layout gets one, if the network has learned to write them."""
+    not show. A canvas without a layout gets one, if the network has learned to write them.
+
+    Of what is only glimpsed, words and the layers around say what it may be, and the glimpses what is seen of it: a
+    product of experts (Hinton 1999), digit by digit.
+    """
     assert len(canvas.text) == 1, "one canvas at a time"
     if not network.config.slots:
         return canvas
     if not canvas.layout.shape[2]:
         canvas = _nothing_told(network, canvas)
-    canvas = with_read(network, canvas)
-    told = canvas.layout_known.any(2)[0].cpu().numpy()
+    canvas, glimpses = with_read(network, canvas)
     head = network.things_out
-    for time in outwards(told, loop=canvas.loop):
+    for time in outwards(_certain(canvas, glimpses), loop=canvas.loop):
         while not (known := canvas.layout_known[0, time]).all():
             text, grid, layout = canvas.masked
-            if not canvas.grid_known.any():  # a grid that tells nothing is left out, as it is in training
+            if glimpses or not canvas.grid_known.any():  # where nothing is left to be seen, or all that is is known
                 grid = grid[:, :, :0, :0]
             features = network(text, grid, layout, loop=canvas.loop).things[0, time]
             ahead = going_on(beside(layout, canvas.loop)[0, time], head.radices)
             others = at(together(layout, canvas.loop), (0, time))
             things = torch.zeros_like(layout[0, time])
-            nothing = _surely_none(head.logits(features, ahead, others, things, 0, 0.0).float(), temperature)
+            glimpsed = glimpses[time].without(layout[0, time, 1:]) if time in glimpses else None
+            there = head.logits(features, ahead, others, things, 0, 0.0).float()
+            if glimpsed is not None:
+                there[1:] += glimpsed.beliefs(things[0], 0)
+            nothing = _surely_none(there, temperature)
             settled = known | nothing
             slot = int(settled.int().argmin())  # the first that is to be thought about, if there is one
-            draw = partial(_written, head, features, ahead, others, slot, noise, temperature)
-            things[slot] = _fitting(draw, canvas.grid_known[0, time] & (slot > 0))
+            seen = glimpsed if slot else None
+            things[slot] = _written(head, features, ahead, others, slot, seen, noise, temperature)
             here = torch.zeros_like(canvas.layout_known)
             settled[: slot + 1] = True
             here[0, time] = ~known & settled.cumprod(0).bool()
@@ -73,15 +79,32 @@ def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, te
     return canvas
 
 
-def with_read(network: Transformer, canvas: Canvas) -> Canvas:
+def with_read(network: Transformer, canvas: Canvas) -> tuple[Canvas, dict[int, Glimpses]]:
     """What is known of the grid of one canvas, as a layout; things stand in the order in which words name them, or, if
-    there are none, would. Who brings a layout, even a part of one, is taken at their word instead."""
+    there are none, would. A thing that reaches into cells that are not known stays unknown, and of the layers that are
+    known in part there are glimpses. Who brings a layout, even a part of one, is taken at their word instead."""
     if not canvas.grid_known.any() or canvas.layout_known.any():
-        return canvas
+        return canvas, {}
     read = network.reader.read(network.codes(canvas.masked[1])[0], canvas.loop)
     things = _as_named(network, canvas, read) if canvas.text_known.any() else read.layout
     known = things[..., 0] != HIDDEN
-    return canvas.with_things(known[None], things[known])
+    for time in read.glimpses:
+        cells = canvas.grid_known[0, time]
+        known[time, 1:] &= ~(reached(things[time, 1:], *cells.shape) & ~cells).any((1, 2))
+    return canvas.with_things(known[None], things[known]), read.glimpses
+
+
+def _certain(canvas: Canvas, glimpses: dict[int, Glimpses]) -> Bool[np.ndarray, " time"]:
+    """The layers from which others are written: those of which something is told; of those that are known in part,
+    those with a thing that is, or if there are none the one in which most is glimpsed."""
+    certain = canvas.layout_known.any(2)[0].clone()
+    for time in glimpses:
+        certain[time] = bool((canvas.layout_known[0, time, 1:] & (canvas.layout[0, time, 1:, 0] > 0)).any())
+    if glimpses and not certain.any():
+        certain[
+            max(glimpses, key=lambda time: float(glimpses[time].likely.max() if len(glimpses[time].likely) else 0))
+        ] = True
+    return certain.cpu().numpy()
 
 
 @torch.inference_mode()
@@ -90,7 +113,7 @@ def with_shown(network: Transformer, canvas: Canvas, other: Canvas, layers: Sequ
     knows of no layouts."""
     if not network.config.slots:
         return canvas
-    read = with_read(network, _nothing_told(network, other))
+    read, _ = with_read(network, _nothing_told(network, other))
     known = torch.zeros_like(read.layout_known)
     known[:, layers] = read.layout_known[:, layers]
     return _nothing_told(network, canvas).with_things(known, read.layout[known])
@@ -179,35 +202,13 @@ def _likeliest(nats: dict[tuple[int, int], Float[Tensor, " ways"]]) -> tuple[dic
     return ways[best], price[best]
 
 
-def _fitting(draw: Callable[[], Int[Tensor, " digits"]], known: Bool[Tensor, "rows columns"]) -> Int[Tensor, " digits"]:
-    """The first thing drawn that is not where cells are known, for who is there has been read; or, of DRAWS, the one
-    that is so the least."""
-    if not known.any():
-        return draw()
-    drawn: list[tuple[int, Tensor]] = []
-    while len(drawn) < DRAWS:
-        thing = draw()
-        covered = int((known & _covered(thing, known.shape)).sum())
-        if not covered:
-            return thing
-        drawn.append((covered, thing))
-    return min(drawn, key=lambda one: one[0])[1]
-
-
-def _covered(thing: Int[Tensor, " digits"], size: Sequence[int]) -> Bool[Tensor, "rows columns"]:
-    """The cells whose middle lies under the inner part of a thing."""
-    rows, columns = (torch.arange(count, device=thing.device) + 0.5 for count in size)
-    x, y = centres(thing)
-    away = torch.hypot(columns - x, rows[:, None] - y)
-    return (away < INNER * thing[SIZE] / EIGHTHS) & (thing[0] > 0)
-
-
 def _written(
     head: ThingsOut,
     features: Float[Tensor, "things width"],
     ahead: Foretold,
     others: Others,
     slot: int,
+    glimpsed: Glimpses | None,
     noise: torch.Generator,
     temperature: float,
 ) -> Int[Tensor, " digits"]:
@@ -216,8 +217,10 @@ def _written(
     ahead, others = at(ahead, it), at(others, it)
     thing, heard = others.things.new_zeros(1, others.things.shape[-1]), features.new_zeros(1, DIGIT_WIDTH)
     for place in range(thing.shape[1]):
-        logits = head.logits(features[it], ahead, others, thing, place, heard)
-        thing[:, place] = sample(logits.float(), noise, temperature)
+        logits = head.logits(features[it], ahead, others, thing, place, heard).float()
+        if glimpsed is not None:
+            logits = logits + glimpsed.beliefs(thing[0], place)
+        thing[:, place] = sample(logits, noise, temperature)
         if not thing[0, 0]:
             break
         heard = heard + head.heard(ahead, thing, place)
