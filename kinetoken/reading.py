@@ -35,6 +35,7 @@ SAYING_WIDTH: Final = 256
 BESIDE: Final = 32  # eighths by which a thing's centre may lie off the cell that speaks for it: outside of the grid
 STEP: Final = 80  # eighths that a thing may have gone since the layer before
 NEAR: Final = 1.0  # cells: whoever lies nearer to a thing's centre may speak for it, too
+NEVER: Final = -30.0  # the logarithm of how likely a place is that a cell cannot name
 PHASES: Final = 8  # channels by which a lattice of marks is found
 LIKELY: Final = 0.5
 UNLIKELY: Final = 0.003  # of a cell, that a thing's centre is in it: fewer are not thought of
@@ -269,7 +270,7 @@ def _from_the_corner(
     """The logarithms of how likely each place is that cells tell from their own corners, as places of layouts."""
     places = torch.arange(told.shape[1], device=told.device) - corner[:, None]
     beyond = (places < 0) | (places >= told.shape[1])
-    return told.gather(1, places.clamp(0, told.shape[1] - 1)).masked_fill(beyond, -torch.inf)
+    return told.gather(1, places.clamp(0, told.shape[1] - 1)).masked_fill(beyond, NEVER)
 
 
 class Saying(nn.Module):
