@@ -22,7 +22,7 @@ from kinetoken.transformer import Transformer
 DOUBT: Final = 4.0
 """Nats by which looks may be less likely than what a reader takes them for, for words to say that they are meant."""
 SURE: Final = 0.999
-"""How probable it must be that a thing is not there, if it is to be written without having been waited for."""
+"""How probable a thing must be, or that it is not there, for nothing to depend on it."""
 
 
 class ReadingObjective(nn.Module):
@@ -40,42 +40,58 @@ class ReadingObjective(nn.Module):
 @torch.inference_mode()
 def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, temperature: float) -> Canvas:
     """Read what is to be seen of one canvas (`with_read`), then write the things that are still unknown, one after
-    another, each digit knowing those before it: layers as the grid is filled. Beside it in its layer those are written
-    along that are as good as certainly not there: never any before one that is there and unknown, which training does
-    not show. A canvas without a layout gets one, if the network has learned to write them.
-
-    Of what is only glimpsed, words and the layers around say what it may be, and the glimpses what is seen of it: a
-    product of experts (Hinton 1999), digit by digit.
-    """
+    another, each digit knowing those before it: layers as the grid is filled. A canvas without a layout gets one, if
+    the network has learned to write them."""
     assert len(canvas.text) == 1, "one canvas at a time"
     if not network.config.slots:
         return canvas
     if not canvas.layout.shape[2]:
         canvas = _nothing_told(network, canvas)
     canvas, glimpses = with_read(network, canvas)
-    head = network.things_out
     for time in outwards(_certain(canvas, glimpses), loop=canvas.loop):
-        while not (known := canvas.layout_known[0, time]).all():
+        while not canvas.layout_known[0, time].all():
             text, grid, layout = canvas.masked
-            if glimpses or not canvas.grid_known.any():  # where nothing is left to be seen, or all that is is known
+            if glimpses or not canvas.grid_known.any():  # one that tells no more is left out, as it is in training
                 grid = grid[:, :, :0, :0]
             features = network(text, grid, layout, loop=canvas.loop).things[0, time]
-            ahead = going_on(beside(layout, canvas.loop)[0, time], head.radices)
-            others = at(together(layout, canvas.loop), (0, time))
-            things = torch.zeros_like(layout[0, time])
-            glimpsed = glimpses[time].without(layout[0, time, 1:]) if time in glimpses else None
-            there = head.logits(features, ahead, others, things, 0, 0.0).float()
-            if glimpsed is not None:
-                there[1:] += glimpsed.beliefs(things[0], 0)
-            nothing = _surely_none(there, temperature)
-            settled = known | nothing
-            slot = int(settled.int().argmin())  # the first that is to be thought about, if there is one
-            seen = glimpsed if slot else None
-            things[slot] = _written(head, features, ahead, others, slot, seen, noise, temperature)
-            here = torch.zeros_like(canvas.layout_known)
-            settled[: slot + 1] = True
-            here[0, time] = ~known & settled.cumprod(0).bool()
-            canvas = canvas.with_things(here, things[here[0, time]])
+            canvas = _with_next(network.things_out, canvas, features, time, glimpses.get(time), noise, temperature)
+    return canvas
+
+
+def _with_next(
+    head: ThingsOut,
+    canvas: Canvas,
+    features: Float[Tensor, "things width"],
+    time: int,
+    glimpses: Glimpses | None,
+    noise: torch.Generator,
+    temperature: float,
+) -> Canvas:
+    """Of one layer the next thing that is unknown. What was certain tells the network nothing: so the same features
+    will do for the next one after it. And those are written along that are as good as certainly not there, but never
+    any before one that is there and unknown, which training does not show.
+
+    Of what is only glimpsed, words and the layers around say what it may be, and the glimpses what is seen of it: a
+    product of experts (Hinton 1999), digit by digit.
+    """
+    certain = True
+    while certain and not (known := canvas.layout_known[0, time]).all():
+        _, _, layout = canvas.masked
+        ahead = going_on(beside(layout, canvas.loop)[0, time], head.radices)
+        others = at(together(layout, canvas.loop), (0, time))
+        things = torch.zeros_like(layout[0, time])
+        glimpsed = glimpses and glimpses.without(layout[0, time, 1:])
+        there = head.logits(features, ahead, others, things, 0, 0.0).float()
+        if glimpsed is not None:
+            there[1:] += glimpsed.beliefs(things[0], 0)
+        settled = known | (_chances(there, temperature)[:, 0] > SURE)
+        slot = int(settled.int().argmin())  # the first that is to be thought about, if there is one
+        seen = glimpsed if slot else None
+        things[slot], certain = _written(head, features, ahead, others, slot, seen, noise, temperature)
+        here = torch.zeros_like(canvas.layout_known)
+        settled[: slot + 1] = True
+        here[0, time] = ~known & settled.cumprod(0).bool()
+        canvas = canvas.with_things(here, things[here[0, time]])
     return canvas
 
 
@@ -211,25 +227,27 @@ def _written(
     glimpsed: Glimpses | None,
     noise: torch.Generator,
     temperature: float,
-) -> Int[Tensor, " digits"]:
-    """One of a layer's things, digit by digit."""
+) -> tuple[Int[Tensor, " digits"], bool]:
+    """One of a layer's things, digit by digit; and whether it was certain."""
     it = slice(slot, slot + 1)
     ahead, others = at(ahead, it), at(others, it)
     thing, heard = others.things.new_zeros(1, others.things.shape[-1]), features.new_zeros(1, DIGIT_WIDTH)
+    chance = 1.0
     for place in range(thing.shape[1]):
         logits = head.logits(features[it], ahead, others, thing, place, heard).float()
         if glimpsed is not None:
             logits = logits + glimpsed.beliefs(thing[0], place)
         thing[:, place] = sample(logits, noise, temperature)
+        chance *= float(_chances(logits, temperature)[0, thing[0, place]])
         if not thing[0, 0]:
             break
         heard = heard + head.heard(ahead, thing, place)
-    return thing[0]
+    return thing[0], chance > SURE
 
 
-def _surely_none(seen: Float[Tensor, "things radix"], temperature: float) -> Bool[Tensor, " things"]:
-    """Which things are as good as certainly not there. seen: logits of their first digits."""
-    return (seen / max(temperature, 0.01)).softmax(-1)[:, 0] > SURE
+def _chances(logits: Float[Tensor, "things radix"], temperature: float) -> Float[Tensor, "things radix"]:
+    """How likely each digit is to be drawn."""
+    return (logits / max(temperature, 0.01)).softmax(-1)
 
 
 def sample(logits: Float[Tensor, "places ids"], noise: torch.Generator, temperature: float) -> Int[Tensor, " places"]:
