@@ -135,7 +135,7 @@ def small() -> NetworkRecipe:
             Excerpt(layers=2, side=8, turns=2, silent=True),
             Excerpt(layers=5, side=8, turns=5, silent=True),
             Excerpt(layers=5, side=8, turns=3, share=1, silent=True),
-            Excerpt(layers=5, turns=1, share=AROUND, silent=True),
+            Excerpt(layers=5, turns=6, share=AROUND, silent=True),
         ),
         plans=100_000,
         plan_turns=14,
