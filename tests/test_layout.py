@@ -568,12 +568,15 @@ def test_what_is_surely_not_there_is_not_waited_for() -> None:
     assert passes == [SHAPE.time * THINGS, SHAPE.time] and not canvas.layout.any()
 
 
-def test_what_is_certain_is_not_waited_for() -> None:
-    """Without chance every thing is certain, there or not, and a layer's things are written from one pass."""
-    for temperature, passes in ((0.0, SHAPE.time), (1.0, SHAPE.time * THINGS)):
-        network, count = noisy(CONFIG), []
-        with torch.no_grad():
-            network.things_out.out[0].bias[0] -= 100.0
-        network.register_forward_hook(lambda *_, count=count: count.append(1))
-        canvas = with_layout(network, text_to_video(ROW, SHAPE), torch.Generator().manual_seed(0), temperature)
-        assert canvas.layout_known.all() and (canvas.layout[..., 0] > 0).all() and len(count) == passes
+def test_what_is_certain_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a thing can be but one, and all of them are there, a layer's things are written from one pass."""
+    network, passes = noisy(CONFIG), []
+    logits = network.things_out.logits
+    with torch.no_grad():
+        network.things_out.out[0].bias[0] -= 100.0
+    network.register_forward_hook(lambda *_: passes.append(1))
+    for sharper, expected in ((1e5, SHAPE.time), (1.0, SHAPE.time * THINGS)):
+        monkeypatch.setattr(network.things_out, "logits", lambda *told, by=sharper: by * logits(*told))
+        canvas = with_layout(network, text_to_video(ROW, SHAPE), torch.Generator().manual_seed(0), 1.0)
+        assert canvas.layout_known.all() and (canvas.layout[..., 0] > 0).all() and len(passes) == expected
+        passes.clear()
