@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, UInt8
 
 FADE = 4  # frames, within which a join in time is evened out
 STILL = 0.25  # levels of 255: the mean difference of frames that look the same
-BESIDE = 3  # pixels: what lies so near to a join is what it may be like
-ASIDE = 0.5  # of how kept pixels beside a join differ, for what lies across it
-SAFELY = 0.9  # of what is allowed is aimed at, for pixels are rounded
+BESIDE = 3  # pixels: what lies so near to a join is what may be across it
+TINY = 1e-6  # levels: as good as none
+SAFELY = 0.8  # of what is allowed is aimed at, for pixels are rounded
 
 
 def joined(
@@ -47,20 +47,19 @@ def joined(
 def softened(
     frames: UInt8[np.ndarray, "frames height width 3"], kept: Bool[np.ndarray, "frames height width"], feather: int
 ) -> UInt8[np.ndarray, "frames height width 3"]:
-    """No edge that stands out where made pixels meet kept ones within a frame. On the mean they may differ half as much
-    as kept pixels within BESIDE of them do from each other, for what lies beside a join need not lie across it, or as
-    the 95th percentile of all kept neighbours; where they differ by more, the largest steps are lowered, and what is
-    taken off fades over `feather` pixels."""
+    """No edge that stands out where made pixels meet kept ones within a frame. On the mean they may differ as much as
+    the 95th percentile of all kept neighbours does, in all of these frames; where they differ by more, the largest
+    steps are lowered, and what is taken off fades over `feather` pixels."""
     parted = np.flatnonzero(kept.any((1, 2)) & ~kept.all((1, 2)))
     seams = [_seam(frames[time], kept[time]) for time in parted]
-    across, beside = (np.concatenate([*(seam[part] for seam in seams), np.zeros(0)]) for part in (0, 1))
+    across, own = (np.concatenate([*(seam[part] for seam in seams), np.zeros(0)]) for part in (0, 1))
     if not len(across):
         return frames
-    usual = float(np.mean([seam[2] for seam in seams]))
-    allowed = max(STILL, usual, ASIDE * float(beside.mean()) if len(beside) else 0.0)
+    allowed = max(STILL, float(np.percentile(own, 95)) if len(own) else 0.0)
     if across.mean() <= allowed:
         return frames
-    result, highest = frames.copy(), _highest(across, SAFELY * allowed)
+    highest = float(np.floor(_highest(across, SAFELY * allowed)))  # in whole levels: less than one would be rounded up
+    result = frames.copy()
     for time in parted:
         result[time] = _lowered(frames[time], kept[time], feather, highest)
     return result
@@ -68,17 +67,14 @@ def softened(
 
 def _seam(
     frame: UInt8[np.ndarray, "height width 3"], kept: Bool[np.ndarray, "height width"]
-) -> tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"], float]:
-    """By how much neighbours differ of which one is kept; of which both are, beside those; and the 95th percentile of
-    all that are kept."""
-    across, beside, all_kept = [], [], []
+) -> tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]:
+    """By how much neighbours differ of which one is kept, and of which both are."""
+    across, own = [], []
     for axis in (0, 1):
         steps, first, second = gradients(frame, axis), *_neighbours(kept, axis)
         across.append(steps[first ^ second])
-        beside.append(steps[widened(first ^ second, axis, BESIDE) & first & second])
-        all_kept.append(steps[first & second])
-    usual = np.concatenate(all_kept)
-    return np.concatenate(across), np.concatenate(beside), float(np.percentile(usual, 95)) if len(usual) else 0.0
+        own.append(steps[first & second])
+    return np.concatenate(across), np.concatenate(own)
 
 
 def _neighbours(image: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +111,7 @@ def _lowered(
         beside = slice(top, top + height), slice(left, left + width)
         step, here = pixels - edged[beside], (known[beside] & ~kept)[..., None]
         size = np.abs(step).mean(-1, keepdims=True)
-        excess += here * step * (1 - highest / np.maximum(size, highest))
+        excess += here * step * (1 - highest / np.maximum(size, max(highest, TINY)))
         asked += here
     taken = _carried(excess / np.maximum(asked, 1), asked[..., 0] > 0, feather - 1)
     return np.where(kept[..., None], frame, (pixels - taken).round().clip(0, 255).astype(np.uint8))

@@ -69,7 +69,7 @@ def test_an_outline_that_misses_its_own_is_led_to_it() -> None:
     result = softened(frames, kept, feather=3)
     assert (result[kept] == frames[kept]).all() and (result[:, 11:13, 11:13] == frames[:, 11:13, 11:13]).all()
     own = np.concatenate([gradients(frames[:, :8], axis).ravel() for axis in (1, 2)])
-    assert across(frames, kept).mean() > 60 > 30 > across(result, kept).mean() > own.mean()
+    assert across(frames, kept).mean() > 60 > 1 > across(result, kept).mean() and not np.percentile(own, 95)
 
 
 def test_what_fits_is_left_as_it_is() -> None:
