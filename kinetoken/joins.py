@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, UInt8
 
 FADE = 4  # frames, within which a join in time is evened out
 STILL = 0.25  # levels of 255: the mean difference of frames that look the same
-BESIDE = 3  # pixels: what lies so near to a join is what may be across it
 TINY = 1e-6  # levels: as good as none
 SAFELY = 0.8  # of what is allowed is aimed at, for pixels are rounded
 

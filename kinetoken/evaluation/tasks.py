@@ -31,7 +31,7 @@ from kinetoken.evaluation.captions import caption_verdict
 from kinetoken.evaluation.generation import FIRST_SEED, Record, summary
 from kinetoken.evaluation.judge import judge
 from kinetoken.generator import Generator
-from kinetoken.joins import BESIDE, STILL, gradients, step_sizes, widened
+from kinetoken.joins import STILL, gradients, step_sizes, widened
 from kinetoken.loops import LoopPlan, loops
 from kinetoken.side_by_side import side_by_side
 
@@ -67,6 +67,7 @@ DRAFTS: dict[str, Callable[[Clip], Draft]] = {
 }
 JOBS = ("image", *DRAFTS, "loop", "close", "long", "sizes", "storyboard", "caption")
 PICTURED = ("shape", "colour", "texture", "size", "background", "background.floor")
+BESIDE = 3  # pixels: what lies so near to a join is what may be across it
 LONG = 3  # times the model's length
 
 

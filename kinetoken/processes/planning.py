@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -117,9 +118,8 @@ def _certain(canvas: Canvas, glimpses: dict[int, Glimpses]) -> Bool[np.ndarray, 
     for time in glimpses:
         certain[time] = bool((canvas.layout_known[0, time, 1:] & (canvas.layout[0, time, 1:, 0] > 0)).any())
     if glimpses and not certain.any():
-        certain[
-            max(glimpses, key=lambda time: float(glimpses[time].likely.max() if len(glimpses[time].likely) else 0))
-        ] = True
+        most = {time: float(F.pad(of.likely, (0, 1)).max()) for time, of in glimpses.items()}
+        certain[max(most, key=lambda time: most[time])] = True
     return certain.cpu().numpy()
 
 
