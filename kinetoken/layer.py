@@ -2,10 +2,11 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from kinetoken.norm import RMSNorm
+from kinetoken.memory import Memory
+from kinetoken.norm import RMSNorm, normalised
 from kinetoken.sketch import tuned
 
 
@@ -37,39 +38,55 @@ class Layer(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch positions width"],
-        rotation: Float[Tensor, "2 positions pairs"],
+        rotation: Float[Tensor, "2 positions channels"],
         gist: Float[Tensor, "batch width"] | None = None,
+        memory: Memory | None = None,
     ) -> Float[Tensor, "batch positions width"]:
-        """gist: what the text says, by which the layer is tuned if it is to be."""
+        """gist: what the text says, by which the layer is tuned if it is to be. memory: of positions before these."""
         first = second = None
         if self.tuning is not None and gist is not None:
             first, second = self.tuning(F.silu(gist))[:, None].chunk(2, dim=-1)
-        x = x + self.attention_out(self._attention(tuned(self.attention_norm(x), first), rotation))
+        x = x + self.attention_out(self._attention(tuned(self.attention_norm(x), first), rotation, memory))
         gate, value = self.gate_and_value(tuned(self.gated_norm(x), second)).chunk(2, dim=-1)
         return x + self.gated_out(F.silu(gate) * value)
 
-    def _attention(self, x: Tensor, rotation: Tensor) -> Tensor:
-        query, key, value = self.query_key_value(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        query, key = rotate(self.query_norm(query), rotation), rotate(self.key_norm(key), rotation)
-        return attend(query, key, value).transpose(1, 2).flatten(2)
+    def _attention(self, x: Tensor, rotation: Tensor, memory: Memory | None) -> Tensor:
+        query_key_value = self.query_key_value(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        both = torch.stack((self.query_norm.weight, self.key_norm.weight))[:, None, None, None]
+        query, key = rotate(normalised(query_key_value[:2], both), rotation)
+        value, seen = query_key_value[2], None
+        if memory is not None:
+            key, value = memory.positions(self, key, value)
+            seen = memory.seen
+        return attend(query, key, value, seen).transpose(1, 2).flatten(2)
 
 
 def attend(
     query: Float[Tensor, "batch heads positions channels"],
-    key: Float[Tensor, "batch heads positions channels"],
-    value: Float[Tensor, "batch heads positions channels"],
+    key: Float[Tensor, "batch heads others channels"],
+    value: Float[Tensor, "batch heads others channels"],
+    seen: Bool[Tensor, "positions others"] | None = None,
 ) -> Float[Tensor, "batch heads positions channels"]:
-    """Scaled dot-product attention. By its definition where that is five times as fast: in bfloat16 on a CPU."""
+    """Scaled dot-product attention. By its definition where that is five times as fast: in bfloat16 on a CPU. seen:
+    which others each position sees; all if None."""
     if query.device.type != "cpu" or query.dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(query, key, value)
+        return F.scaled_dot_product_attention(query, key, value, seen)
     scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    scores = scores if seen is None else scores.masked_fill(~seen, -torch.inf)
     return scores.softmax(-1) @ value
 
 
 def rotate(
-    x: Float[Tensor, "batch heads positions channels"], rotation: Float[Tensor, "2 positions pairs"]
-) -> Float[Tensor, "batch heads positions channels"]:
-    """Rotary positions (Su et al. 2021): turn channel pair (i, i + pairs) by the position's angles."""
+    x: Float[Tensor, "*heads positions channels"], rotation: Float[Tensor, "2 positions channels"]
+) -> Float[Tensor, "*heads positions channels"]:
+    """Rotary positions (Su et al. 2021): turn channel pair (i, i + pairs) by the position's angles. rotation: as
+    `rotation_by` gives it."""
     cosine, sine = rotation.to(x.dtype)
     first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
+    return torch.addcmul(x * cosine, torch.cat((second, first), dim=-1), sine)
+
+
+def rotation_by(angles: Float[Tensor, "*positions pairs"]) -> Float[Tensor, "2 *positions channels"]:
+    """What each channel is multiplied by, and by what its partner is for it."""
+    cosine, sine = angles.cos(), angles.sin()
+    return torch.stack((torch.cat((cosine, cosine), dim=-1), torch.cat((-sine, sine), dim=-1)))

@@ -33,10 +33,11 @@ class Painted(NamedTuple):
     drawn: Float[Tensor, "batch time rows columns head_width"]
     near: Bool[Tensor, "batch time rows columns"] | None = None
 
-    def first(self, canvases: int, layers: int) -> "Painted":
-        """Of so many, the first ones."""
-        near = None if self.near is None else self.near[:canvases, :layers]
-        return Painted(self.told[:canvases, :layers], self.drawn[:canvases, :layers], near)
+    def part(self, canvases: int, layers: slice) -> "Painted":
+        """Of so many canvases and of some layers; of one layer that stands for all, that one."""
+        near = None if self.near is None else self.near[:canvases, layers]
+        told, drawn = (of[:canvases, layers] if of.shape[1] > 1 else of[:canvases] for of in (self.told, self.drawn))
+        return Painted(told, drawn, near)
 
 
 class ThingsOnGrid(nn.Module):

@@ -38,7 +38,7 @@ class Telling(nn.Module):
         self,
         words: Float[Tensor, "batch words width"],
         layout: Int[Tensor, "batch time things digits"],
-        rotation: Float[Tensor, "2 words pairs"],
+        rotation: Float[Tensor, "2 words head_width"],
         loop: bool = False,
     ) -> Float[Tensor, "batch words width"]:
         """What is to be added to each word. rotation: of the words' places. loop: the last layer precedes the first."""

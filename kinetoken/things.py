@@ -1,8 +1,9 @@
 """Things: the transformer's modules that tell and write a layout (layout.py), and tell words and things of each
 other."""
 
+from functools import lru_cache
 from math import pi
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -50,8 +51,14 @@ AGAINST: Final = 2  # guesses from either side from which a number's steps are t
 def waves(values: Float[Tensor, "*shape"], lengths: tuple[float, ...]) -> Float[Tensor, "*shape features"]:
     """Sine and cosine of every wave length (Tancik et al. 2020, Fourier features): near numbers look alike, and a
     step is a turn, wherever it is taken from."""
-    angles = values[..., None] * (2 * pi / torch.tensor(lengths, device=values.device, dtype=values.dtype))
+    angles = values[..., None] * _frequencies(lengths, values.device, values.dtype)
     return torch.cat((angles.sin(), angles.cos()), dim=-1)
+
+
+@lru_cache
+@torch.inference_mode(False)  # kept: what a sampler has asked for, training may ask for again
+def _frequencies(lengths: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Float[Tensor, " waves"]:
+    return 2 * pi / torch.tensor(lengths, device=device, dtype=dtype)
 
 
 class Things(nn.Module):
@@ -176,6 +183,23 @@ def changes(
     return torch.cat((there, before[..., :1] == 0, numbers * there), dim=-1)
 
 
+class Asked(NamedTuple):
+    """Things that are to be written, and what is known of each before any digit is: what the network has to say of each
+    digit, to be thought about and straight to its answers; what they would be by the layers around (`going_on`); what
+    is told of their own layers (`together`); and each of MOVING as it is learned to come."""
+
+    said: Float[Tensor, "things digits digit_width"]
+    straight: Float[Tensor, "things features"]
+    ahead: Foretold
+    others: Others
+    moves: Float[Tensor, "things numbers"]
+
+    def those(self, which: Any) -> "Asked":
+        """Some of them."""
+        told = at(self.ahead, which), at(self.others, which)
+        return Asked(self.said[which], self.straight[which], *told, self.moves[which])
+
+
 class ThingsOut(nn.Module):
     """The digits of a thing, one after another: each knows those before it, and how far these lie from what they were
     (as the depth transformer of RQ-Transformer, Lee et al. 2022, has it; here a sum). Numbers are told by their waves:
@@ -225,26 +249,28 @@ class ThingsOut(nn.Module):
         steps: Tensor = getattr(self, f"steps_{number}")
         return steps
 
+    def asked(
+        self, words: Float[Tensor, "things width"], near: Int[Tensor, "things sides reach digits"], others: Others
+    ) -> Asked:
+        """near: of the same things in the layers around (`beside`)."""
+        ahead, said = going_on(near, self.radices), self.enter(words).unflatten(1, (-1, DIGIT_WIDTH))
+        return Asked(said, self.straight(words), ahead, others, self.moving(words, ahead.near))
+
     def logits(
         self,
-        words: Float[Tensor, "things width"],
-        ahead: Foretold,
-        others: Others,
+        asked: Asked,
         things: Int[Tensor, "things digits"],
         place: int,
         heard: Float[Tensor, "things digit_width"] | float,
     ) -> Float[Tensor, "things radix"]:
-        """Of the digit at a place, given those before it; what `things` has from that place on is not read. ahead:
-        what they would be, by the layers around (`going_on`). others: what is told of their own layers (`together`).
-        heard: the sum of what is `heard` of every digit before it; 0 if there is none."""
-        digit = place - len(self.radices)
-        guess = self._guess(words, ahead.near, digit) if digit in MOVING else None
+        """Of the digit at a place, given those before it; what `things` has from that place on is not read. heard: the
+        sum of what is `heard` of every digit before it; 0 if there is none."""
+        digit, (said, straight, ahead, others, _) = place - len(self.radices), asked
+        guess = self._guess(asked, digit) if digit in MOVING else None
         right = agreement(ahead, things, digit) if digit in PROVED else None
         guesses, told = (part.unflatten(1, (2, -1)) for part in ahead[:2])
         foretold = (self._answers(place)[guesses[..., place]] * told[..., place, None]).flatten(1, 2)
-        weight, bias = (part.unflatten(0, (-1, DIGIT_WIDTH))[place] for part in (self.enter.weight, self.enter.bias))
-        straight = F.linear(words, self.straight.weight.split(self.told)[place])
-        feature = F.linear(words, weight, bias) + self.foretold[place](foretold.flatten(1)) + heard
+        feature = said[:, place] + self.foretold[place](foretold.flatten(1)) + heard
         if guess is not None:
             feature = feature + self.learned[MOVING.index(digit)](guess)
         if right is not None:
@@ -258,7 +284,9 @@ class ThingsOut(nn.Module):
         if guess is not None:
             belief = self.believed[MOVING.index(digit)](feature)
             trusted = trusted + F.pad(belief.repeat(1, 2), (0, 1)) * guess
-        logits = F.linear(self.out[place](feature) + straight + trusted, self._answers(place))
+        logits = F.linear(
+            self.out[place](feature) + straight.split(self.told, 1)[place] + trusted, self._answers(place)
+        )
         number = digit + NUMBERS
         if number < 0:
             return logits
@@ -302,13 +330,11 @@ class ThingsOut(nn.Module):
             trust = trust + relied[:, : trust.shape[1]]  # of y no way is foretold
         return (trust[..., None] * foretold).sum(1)
 
-    def _guess(
-        self, words: Float[Tensor, "things width"], near: Int[Tensor, "things sides 2 digits"], digit: int
-    ) -> Float[Tensor, "things features"]:
+    def _guess(self, asked: Asked, digit: int) -> Float[Tensor, "things features"]:
         """What is learned to come, as an answer would be told; zeros for a thing that was not there before."""
-        number = self.moving(words, near)[:, MOVING.index(digit), None]
+        number = asked.moves[:, MOVING.index(digit), None]
         answer = torch.cat((waves(number / EIGHTHS, FINE_WAVES).flatten(1), number / self.radices[digit]), dim=1)
-        return answer * (near[:, 0, 0, :1] > 0)
+        return answer * (asked.ahead.near[:, 0, 0, :1] > 0)
 
     def _by_step(
         self,
@@ -326,39 +352,26 @@ class ThingsOut(nn.Module):
         return (F.linear(features, steps).gather(2, values) * told[..., None]).sum(1)
 
     def cross_entropy(
-        self,
-        words: Float[Tensor, "things width"],
-        near: Int[Tensor, "things sides reach digits"],
-        others: Others,
-        things: Int[Tensor, "things digits"],
-        looks: bool = False,
+        self, asked: Asked, things: Int[Tensor, "things digits"], looks: bool = False
     ) -> Float[Tensor, " things"]:
-        """Nats of each thing: if it is there of all its digits, else of that it is not. near: of the same things in the
-        layers around (`beside`). looks: of no other digits than those of its looks."""
-        there, ahead = things[:, 0] > 0, going_on(near, self.radices)
-        nats = F.cross_entropy(
-            self.logits(words, ahead, others, things, 0, 0.0).float(), things[:, 0], reduction="none"
-        )
-        ahead, others, words, things = at(ahead, there), at(others, there), words[there], things[there]
-        of_digits, heard = [], words.new_zeros(len(words), DIGIT_WIDTH)
+        """Nats of each thing: if it is there of all its digits, else of that it is not. looks: of no other digits than
+        those of its looks."""
+        there = things[:, 0] > 0
+        nats = F.cross_entropy(self.logits(asked, things, 0, 0.0).float(), things[:, 0], reduction="none")
+        asked, things = asked.those(there), things[there]
+        of_digits, heard = [], torch.zeros_like(asked.said[:, 0])
         for place in range(1, len(self.radices) - (NUMBERS if looks else 0)):
-            heard = heard + self.heard(ahead, things, place - 1)
-            logits = self.logits(words, ahead, others, things, place, heard)
+            heard = heard + self.heard(asked.ahead, things, place - 1)
+            logits = self.logits(asked, things, place, heard)
             of_digits.append(F.cross_entropy(logits.float(), things[:, place], reduction="none"))
         return nats.index_add(0, there.nonzero()[:, 0], torch.stack(of_digits).sum(0))
 
-    def misguess(
-        self,
-        words: Float[Tensor, "things width"],
-        near: Int[Tensor, "things sides reach digits"],
-        things: Int[Tensor, "things digits"],
-    ) -> Float[Tensor, " things"]:
+    def misguess(self, asked: Asked, things: Int[Tensor, "things digits"]) -> Float[Tensor, " things"]:
         """How far what `Moving` says is from things, in eighths, as Huber (1964) counts; 0 if they are not there, or
         were not in the layer before. From logits alone, through waves, it would not be learned."""
-        both = ((things[:, 0] > 0) & (near[:, 0, 0, 0] > 0)).nonzero()[:, 0]
-        guesses, truth = self.moving(words[both], near[both, :, :2]), things[both][:, list(MOVING)].float()
-        errors = F.smooth_l1_loss(guesses, truth, reduction="none").sum(1)
-        return words.new_zeros(len(words)).index_add(0, both, errors)
+        both = (things[:, 0] > 0) & (asked.ahead.near[:, 0, 0, 0] > 0)
+        truth = things[:, list(MOVING)].float()
+        return F.smooth_l1_loss(asked.moves, truth, reduction="none").sum(1) * both
 
 
 PROVED: Final = (Y, WAY_X, WAY_Y)

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from kinetoken.code_digits import DigitTable, rows_of_digits
 from kinetoken.grid import GridShape
-from kinetoken.layer import Layer
+from kinetoken.kept import Kept
+from kinetoken.layer import Layer, rotation_by
 from kinetoken.layout import HIDDEN, digits
+from kinetoken.memory import Memory
 from kinetoken.near import NearBlocks
 from kinetoken.norm import RMSNorm
 from kinetoken.painting import Painted, ThingsOnGrid
@@ -158,6 +160,7 @@ class Transformer(nn.Module):
         self.digit_in = DigitTable(sum(config.levels), widths[0])
         self.digit_out = DigitTable(sum(config.levels), config.head_code_width)
         self.register_buffer("digits", rows_of_digits(config.levels, config.visual_codes), persistent=False)
+        self._kept_ids, self._kept_head = Kept(), Kept()
         for table in (self.embedding, self.digit_in):
             nn.init.normal_(table.weight, std=(1 + len(config.levels)) ** -0.5)  # a code's sum has deviation 1
         for head in (self.word_out, self.code_out):
@@ -201,46 +204,98 @@ class Transformer(nn.Module):
         The grid must be made of whole patches; any number of them will do, none among them. layout: None is one that
         nobody has told. loop: time is a circle. painted: what `painted` says, if that has been asked before.
         """
-        shape = GridShape(time=grid.shape[1], rows=grid.shape[2], columns=grid.shape[3])
-        cells, fine = F.embedding(grid, self._id_vectors()), []
+        if self.config.looks and (layout is None or not layout.shape[2]):
+            layout = self.config.untold(len(grid), grid.shape[1]).to(grid.device)
         said = F.embedding(text, self.embedding.weight)
-        positions, gist = [self.word_in(said)], self.gist(text, said)
-        if self.config.looks:
-            if layout is None or not layout.shape[2]:
-                layout = self.config.untold(len(grid), shape.time).to(grid.device)
-            things = self.things_in(layout, loop) + self.gist_in(gist)[:, None, None]
-            telling = self.telling_in(F.silu(self.things_in_words(layout, loop)))
-            positions = [positions[0] + telling[:, None], things.flatten(1, 2)]
+        gist = self.gist(text, said)
+        told = self._told(said, gist, layout, loop)
         if painted is None:
-            painted = self._painted(gist, layout, shape.rows, shape.columns, loop)
-        cells = cells + painted.told
+            painted = self._painted(gist, layout, grid.shape[2], grid.shape[3], loop)
+        rotation = self._rotation(text.shape[1], _shape(*grid.shape[1:]), loop)
+        whole, cells = self._through(told, gist, grid, painted, rotation, loop=loop)
+        words, things = whole.tensor_split((text.shape[1],), dim=1)
+        things = things.unflatten(1, (grid.shape[1], -1))
+        if self.config.looks:
+            things = things + self.gist_out(gist)[:, None, None]
+        return Features(words, things, cells)
+
+    def next_cells(
+        self,
+        text: Int[Tensor, "batch words"],
+        grid: Int[Tensor, "batch layers rows columns"],
+        layout: Int[Tensor, "told time things digits"],
+        painted: Painted,
+        memory: Memory,
+    ) -> Float[Tensor, "batch layers rows columns head_width"]:
+        """Features of the cells of the next layers after those that are remembered. Those of them in which nothing is
+        unknown are remembered, too; words and things are from the first time on. painted: of these layers."""
+        said = F.embedding(text, self.embedding.weight)
+        gist, patches = self.gist(text, said), grid.shape[2] * grid.shape[3] // prod(self.config.patch)
+        rotation = self._rotation(text.shape[1], _shape(memory.time, *grid.shape[2:]))
+        of_told, of_cells = rotation.tensor_split((rotation.shape[1] - memory.time * patches,), dim=1)
+        of_cells = of_cells[:, memory.layers * patches :][:, : grid.shape[1] * patches]
+        if memory.told:
+            told, of_told = gist.new_zeros(len(gist), 0, self.config.width), of_told[:, :0]
+        else:
+            told = self._told(said, gist, layout)
+        done = int((grid != Vocabulary.MASK).all(3).all(2).all(0).cumprod(0).sum())
+        with memory.asked(told.shape[1], grid.shape[1], done, patches, grid.device):
+            turns = torch.cat((of_told, of_cells), dim=1)
+            _, cells = self._through(told, gist, grid, painted, turns, memory=memory)
+        return cells
+
+    def _told(
+        self,
+        said: Float[Tensor, "batch words code_width"],
+        gist: Float[Tensor, "batch width"],
+        layout: Int[Tensor, "told layers things digits"] | None,
+        loop: bool = False,
+    ) -> Float[Tensor, "batch positions width"]:
+        """Words, and things if there are any, as they enter."""
+        words = self.word_in(said)
+        if not self.config.looks:
+            return words
+        assert layout is not None
+        things = self.things_in(layout, loop) + self.gist_in(gist)[:, None, None]
+        telling = self.telling_in(F.silu(self.things_in_words(layout, loop)))
+        return torch.cat((words + telling[:, None], things.flatten(1, 2)), dim=1)
+
+    def _through(
+        self,
+        told: Float[Tensor, "batch told_positions width"],
+        gist: Float[Tensor, "batch width"],
+        grid: Int[Tensor, "batch time rows columns"],
+        painted: Painted,
+        rotation: Float[Tensor, "2 positions channels"],
+        *,
+        loop: bool = False,
+        memory: Memory | None = None,
+    ) -> tuple[Float[Tensor, "batch told_positions width"], Float[Tensor, "batch time rows columns head_width"]]:
+        """Features of words and things, and of cells: through near blocks, all layers, and near blocks again."""
+        cells, fine = F.embedding(grid, self._id_vectors()) + painted.told, []
         near_in, near_out = (
             list(zip(blocks, linear, strict=True)) if grid.numel() else []  # convolutions refuse what is empty
             for blocks, linear in ((self.near_in, self.narrow), (self.near_out, self.widen))
         )
         for blocks, narrow in near_in:
-            fine.append(blocks(cells, loop))
+            fine.append(blocks(cells, loop, memory))
             cells = narrow(rearrange(fine[-1], "b t (r pr) (k pk) c -> b t r k (pr pk c)", pr=2, pk=2))
-        _, time, rows, columns, _ = cells.shape
+        places = cells.shape[1:4]
         if not self.config.looks and grid.numel():
-            cells = cells + self.place_in(rows, columns)
-        patches = time * rows * columns
-        x = torch.cat((*positions, cells.reshape(len(grid), patches, self.config.width)), dim=1)
-        rotation = self._rotation(text.shape[1], shape, loop)
+            cells = cells + self.place_in(*places[1:])
+        x = torch.cat((told, cells.reshape(len(grid), prod(places), self.config.width)), dim=1)
         for layer in self.layers:
-            x = layer(x, rotation, gist)
-        words, things, whole = self.norm(x).split((text.shape[1], x.shape[1] - text.shape[1] - patches, patches), dim=1)
-        things, cells = things.unflatten(1, (time, -1)), whole.unflatten(1, (time, rows, columns))
+            x = layer(x, rotation, gist, memory)
+        told, cells = self.norm(x).tensor_split((told.shape[1],), dim=1)
+        cells = cells.unflatten(1, places)
         for (blocks, widen), known in reversed(list(zip(near_out, fine, strict=True))):
             cells = known + rearrange(widen(cells), "b t r k (pr pk c) -> b t (r pr) (k pk) c", pr=2, pk=2)
-            cells = blocks(cells, loop)
+            cells = blocks(cells, loop, memory)
         heads = (*grid.shape, self.config.head_code_width)
         cells = self.code_enter(self.code_norm(cells)) if grid.numel() else cells.new_zeros(heads)
-        if self.config.looks:
-            things = things + self.gist_out(gist)[:, None, None]
         if painted.near is not None:
             cells = cells + self.things_on_grid.coloured(painted.near, self._first_digits(grid))
-        return Features(words, things, cells + painted.drawn)
+        return told, cells + painted.drawn
 
     def painted(
         self,
@@ -289,8 +344,13 @@ class Transformer(nn.Module):
         return torch.where(codes < 0, HIDDEN, codes % self.config.levels[0] if self.config.levels else 0)
 
     def _id_vectors(self) -> Float[Tensor, "ids code_width"]:
-        text, visual = self.embedding.weight.split((self.config.vocabulary.text_end, self.config.visual_codes))
-        return torch.cat((text, visual + self.digit_in(self.digits)))
+        table = self.embedding.weight
+
+        def vectors() -> Tensor:
+            text, visual = table.split((self.config.vocabulary.text_end, self.config.visual_codes))
+            return torch.cat((text, visual + self.digit_in(self.digits)))
+
+        return self._kept_ids.of((table, self.digit_in.weight), vectors)
 
     def text_logits(self, words: Float[Tensor, "*places width"]) -> Float[Tensor, "*places text_end"]:
         """Over ids [0, text_end). MASK is never an answer."""
@@ -305,9 +365,11 @@ class Transformer(nn.Module):
         self, cells: Float[Tensor, "places head_width"]
     ) -> tuple[Float[Tensor, "places head_width"], Float[Tensor, "visual head_width"], Float[Tensor, " visual"]]:
         """Features, weight and bias of a linear layer whose outputs are the logits."""
-        return F.silu(cells), self.code_out.weight + self.digit_out(self.digits), self.code_out.bias
+        own, shared = self.code_out.weight, self.digit_out
+        weight = self._kept_head.of((own, shared.weight), lambda: own + shared(self.digits))
+        return F.silu(cells), weight, self.code_out.bias
 
-    def _rotation(self, words: int, grid: GridShape, loop: bool = False) -> Float[Tensor, "2 positions pairs"]:
+    def _rotation(self, words: int, grid: GridShape, loop: bool = False) -> Float[Tensor, "2 positions channels"]:
         rotation = _rotation(words, self.config.slots, grid, self.config.patch, self.config.head_width, loop)
         return rotation.to(self.norm.weight.device)
 
@@ -357,12 +419,16 @@ class Transformer(nn.Module):
         return [self.word_out.weight, self.code_out.weight]
 
 
+def _shape(time: int, rows: int, columns: int) -> GridShape:
+    return GridShape(time=time, rows=rows, columns=columns)
+
+
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # kept: what a sampler has asked for, training may ask for again
 def _rotation(
     words: int, things: int, grid: GridShape, patch: tuple[int, int, int], head_width: int, loop: bool = False
-) -> Float[Tensor, "2 positions pairs"]:
-    """Cosine and sine of each position's angles. A quarter of the channel pairs turn with time, the others with row and
+) -> Float[Tensor, "2 positions channels"]:
+    """Of each position. A quarter of the channel pairs turn with time, the others with row and
     column, by frequencies from 1 to 1/100 radians per cell. loop: time turns as `_circular` says.
 
     Words lie on the diagonal that runs away from the grid's origin, (-1, -1, -1), (-2, -2, -2), ... (as M-RoPE, Wang et
@@ -381,8 +447,7 @@ def _rotation(
     angles = [places[:, axis, None] * frequency for axis, frequency in enumerate(frequencies)]
     if loop:
         angles[0][words:] = _circular(places[words:, 0], grid.time, frequencies[0])
-    whole_angles = torch.cat(angles, -1)
-    return torch.stack((whole_angles.cos(), whole_angles.sin())).float()
+    return rotation_by(torch.cat(angles, -1)).float()
 
 
 def _circular(

@@ -42,7 +42,6 @@ from kinetoken.layout import (
     WAY_ANGLE,
     WAY_X,
     WAY_Y,
-    Foretold,
     Others,
     X,
     Y,
@@ -61,7 +60,7 @@ from kinetoken.processes.masked import MaskedObjective, SamplingConfig, fill_gri
 from kinetoken.processes.masking import CanvasBatch, MaskingConfig, to_be_written, training_canvas
 from kinetoken.processes.planning import with_layout
 from kinetoken.tasks import captioning, text_to_video
-from kinetoken.things import ThingsOut
+from kinetoken.things import Asked, ThingsOut
 from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
 from tests.conftest import noisy
@@ -205,12 +204,10 @@ def test_windows_see_things_from_their_corner() -> None:
 # What the network does with it
 
 
-def _asked(
-    out: ThingsOut, words: torch.Tensor, ahead: Foretold, others: Others, things: torch.Tensor, place: int
-) -> torch.Tensor:
-    """Logits of one of a thing's digits, all before it being heard."""
-    heard = sum((out.heard(ahead, things, earlier) for earlier in range(place)), 0.0)
-    return out.logits(words, ahead, others, things, place, heard)
+def _logits(out: ThingsOut, asked: Asked, things: torch.Tensor, place: int) -> torch.Tensor:
+    """Of one of a thing's digits, all before it being heard."""
+    heard = sum((out.heard(asked.ahead, things, earlier) for earlier in range(place)), 0.0)
+    return out.logits(asked, things, place, heard)
 
 
 def test_a_things_nats_are_those_of_its_digits_in_turn() -> None:
@@ -221,16 +218,17 @@ def test_a_things_nats_are_those_of_its_digits_in_turn() -> None:
     nears, others, now, things = (part[:, 1].flatten(0, 1)[:6] for part in (beside(told), *together(told), told))
     by_hand = torch.zeros(())
     for number, (feature, near, thing) in enumerate(zip(features, nears, things, strict=True)):
-        ahead, other = going_on(near[None], digits(LOOKS)), Others(others[number, None], now[number, None])
+        asked = out.asked(feature[None], near[None], Others(others[number, None], now[number, None]))
         for place in range(len(thing) if thing[0] else 1):
-            logits = _asked(out, feature[None], ahead, other, thing[None], place)
+            logits = _logits(out, asked, thing[None], place)
             assert logits.shape == (1, digits(LOOKS)[place])
             by_hand = by_hand + F.cross_entropy(logits, thing[None, place])
             later = thing.clone()
             later[place:] = 0
-            blind = _asked(out, feature[None], ahead, other, later[None], place)  # no look ahead
+            blind = _logits(out, asked, later[None], place)  # no look ahead
             torch.testing.assert_close(blind, logits)
-    torch.testing.assert_close(out.cross_entropy(features, nears, Others(others, now), things).sum(), by_hand)
+    asked = out.asked(features, nears, Others(others, now))
+    torch.testing.assert_close(out.cross_entropy(asked, things).sum(), by_hand)
 
 
 def test_things_are_foretold_from_either_side() -> None:
@@ -304,23 +302,24 @@ def test_what_may_go_round_either_way_goes_round_one_of_them() -> None:
     out = ThingsOut(LOOKS, THINGS, 16)
     optimizer = torch.optim.AdamW(out.parameters(), lr=3e-3)
 
-    def asked(told: torch.Tensor, things: torch.Tensor, digit: int) -> torch.Tensor:
+    def logits(told: torch.Tensor, things: torch.Tensor, digit: int) -> torch.Tensor:
         hidden = told.clone()
         hidden[:, 1:] = HIDDEN
-        ahead, others = going_on(beside(hidden)[:, 1, 0], digits(LOOKS)), at(together(hidden), (slice(None), 1, 0))
-        return _asked(out, torch.zeros(len(told), 16), ahead, others, things, digit + told.shape[-1])
+        others = at(together(hidden), (slice(None), 1, 0))
+        asked = out.asked(torch.zeros(len(told), 16), beside(hidden)[:, 1, 0], others)
+        return _logits(out, asked, things, digit + told.shape[-1])
 
     for _ in range(150):
         told = orbits(64)
         things = told[:, 1, 0]
-        loss = sum(F.cross_entropy(asked(told, things, digit), things[:, digit]) for digit in (WAY_X, WAY_Y))
+        loss = sum(F.cross_entropy(logits(told, things, digit), things[:, digit]) for digit in (WAY_X, WAY_Y))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     told = orbits(64)
     things = told[:, 1, 0].clone()
     for digit in (WAY_X, WAY_Y):
-        things[:, digit] = asked(told, things, digit).softmax(-1).multinomial(1)[:, 0]
+        things[:, digit] = logits(told, things, digit).softmax(-1).multinomial(1)[:, 0]
     arcs = halfway(told[:, 0, 0], things)[:, [HALVES.index(2), HALVES.index(-2)]]
     away = (arcs - things[:, None, WAY_X : WAY_Y + 1]).abs().amax(-1).amin(-1)
     assert away.float().quantile(0.9) <= 3
@@ -336,16 +335,23 @@ def test_how_something_bounces_is_learned_from_where_it_was() -> None:
     out, words = ThingsOut(LOOKS, THINGS, 16), torch.zeros(len(things), 16)
     seen = torch.arange(len(things)) // 4 % 4 > 0
     optimizer = torch.optim.AdamW(out.moving.parameters(), lr=3e-3)
-    before = out.misguess(words, near, things)
+    others = Others(near[:, 0], near[:, 0, :, 0] > 0)  # whatever: it is not read
+
+    def misguess(some: torch.Tensor, truth: torch.Tensor = things) -> torch.Tensor:
+        asked = out.asked(words[some], near[some], at(others, some))
+        return out.misguess(asked, truth[some])
+
+    every = torch.ones_like(seen)
+    before = misguess(every)
     for _ in range(400):
-        out.misguess(words[seen], near[seen], things[seen]).mean().backward()
+        misguess(seen).mean().backward()
         optimizer.step()
         optimizer.zero_grad()
-    after = out.misguess(words, near, things)
+    after = misguess(every)
     assert after[~seen].median() < 0.1 * before[~seen].median()
     gone = things.clone()
     gone[:, 0] = 0
-    assert not out.misguess(words, near, gone).any()
+    assert not misguess(every, gone).any()
 
 
 def test_others_of_a_layer_are_as_they_were_until_they_are_written() -> None:
@@ -366,29 +372,28 @@ def test_what_lies_beside_something_is_learned_of_all_places() -> None:
     out = ThingsOut(LOOKS, 2, 16)
     optimizer = torch.optim.AdamW(out.apart.parameters(), lr=1e-2)
 
-    def told(places: torch.Tensor) -> tuple[torch.Tensor, Foretold, Others, torch.Tensor]:
-        """(features, what it would be, what is in its layer, the thing) for every place of the other."""
+    def told(places: torch.Tensor) -> tuple[Asked, torch.Tensor]:
+        """(what is known of it, the thing) for every place of the other."""
         layout = _layouts(1)[:, :1, 1:2].repeat(len(places), 1, 2, 1)
         layout[:, 0, 0, X:SIZE] = places
         layout[:, 0, 1, X:SIZE] = places + torch.tensor([2 * EIGHTHS, 3 * EIGHTHS])
         known = layout.clone()
         known[:, :, 1] = HIDDEN
         one = (slice(None), 0, 1)
-        ahead, others = going_on(beside(known)[one], digits(LOOKS)), at(together(known), one)
-        return torch.zeros(len(places), 16), ahead, others, layout[one]
+        return out.asked(torch.zeros(len(places), 16), beside(known)[one], at(together(known), one)), layout[one]
 
     for _ in range(120):
-        features, ahead, others, things = told(torch.randint(80, 120, (32, 2)))
+        asked, things = told(torch.randint(80, 120, (32, 2)))
         loss = sum(
-            F.cross_entropy(_asked(out, features, ahead, others, things, place), things[:, place])
+            F.cross_entropy(_logits(out, asked, things, place), things[:, place])
             for place in (X + things.shape[1], Y + things.shape[1])
         )
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    features, ahead, others, things = told(torch.randint(140, 180, (50, 2)))
+    asked, things = told(torch.randint(140, 180, (50, 2)))
     for number in (X, Y):
-        found = _asked(out, features, ahead, others, things, number + things.shape[1]).argmax(-1)
+        found = _logits(out, asked, things, number + things.shape[1]).argmax(-1)
         assert (found - things[:, number]).abs().max() <= 1
 
 

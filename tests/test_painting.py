@@ -175,7 +175,7 @@ def test_what_is_painted_once_serves_every_step() -> None:
     assert painted.near is not None and painted.near.any()
     for canvases, layers in ((2, 3), (1, 2)):
         few = text[:canvases], grid[:canvases, :layers], told[:canvases, :layers]
-        for part, same in zip(network(*few, painted=painted.first(canvases, layers)), network(*few), strict=True):
+        for part, same in zip(network(*few, painted=painted.part(canvases, slice(layers))), network(*few), strict=True):
             torch.testing.assert_close(part, same, atol=1e-5, rtol=1e-5)
 
 

@@ -11,11 +11,12 @@ from kinetoken.canvas import Canvas
 from kinetoken.data.toybox import sample_scene
 from kinetoken.data.toybox_layout import LOOKS, THINGS, layout
 from kinetoken.grid import CellSize, GridShape
-from kinetoken.layout import HIDDEN, MARGIN, SIZE, WAY, Others, X, beside, digits, order_of_telling
+from kinetoken.layout import HIDDEN, MARGIN, SIZE, WAY, X, beside, digits, order_of_telling
 from kinetoken.processes.masking import CanvasBatch, to_be_read
 from kinetoken.processes.planning import _as_named, with_layout, with_shown
 from kinetoken.reading import BESIDE, STEP, Read, Reader, _lesson
 from kinetoken.tasks import captioning, text_to_video
+from kinetoken.things import Asked
 from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
 from tests.conftest import noisy
@@ -200,9 +201,7 @@ def _names_shapes(network: Transformer, monkeypatch: pytest.MonkeyPatch, *shapes
     """Words that say of the first thing that it has the first shape, of the second …; anything else costs 3 nats."""
     slots = iter(slot for slot in range(1, THINGS) for _ in shapes)
 
-    def nats(
-        words: torch.Tensor, near: torch.Tensor, others: Others, things: torch.Tensor, looks: bool
-    ) -> torch.Tensor:
+    def nats(asked: Asked, things: torch.Tensor, looks: bool) -> torch.Tensor:
         slot = next(slots)
         return 3.0 * (things[:, 1] != (shapes[slot - 1] if slot <= len(shapes) else -1))
 

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from kinetoken.data.toybox_layout import LOOKS, THINGS
+from kinetoken.layer import rotation_by
 from kinetoken.layout import HIDDEN, MARGIN, WAY, X, Y, digits
 from kinetoken.telling import Telling
 from kinetoken.transformer import Transformer, TransformerConfig
@@ -27,7 +28,7 @@ def _moving(shapes: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
 def test_what_moves_is_told_of_the_thing_that_was_named() -> None:
     """Of two things, whichever is named: how it moves, and not how the other does. For pairs never seen before."""
     torch.manual_seed(0)
-    width, rotation = 64, torch.stack((torch.ones(1, 16), torch.zeros(1, 16)))
+    width, rotation = 64, rotation_by(torch.zeros(1, 16))
     telling = Telling(LOOKS, THINGS, width, 32, 128)
     names, out = torch.nn.Embedding(7, width), torch.nn.Linear(width, 3)
     parameters = [*telling.parameters(), *names.parameters(), *out.parameters()]

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kinetoken.layer import attend, rotate
+from kinetoken.layer import attend, rotate, rotation_by
 from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
 
@@ -48,7 +48,7 @@ def test_attention_knows_only_relative_places() -> None:
     angles = torch.rand(4)
 
     def turned(x: torch.Tensor, place: float) -> torch.Tensor:
-        return rotate(x, torch.stack(((place * angles).cos(), (place * angles).sin()))[:, None])
+        return rotate(x, rotation_by((place * angles)[None]))
 
     near = (turned(query, 3.0) * turned(key, 5.0)).sum()
     far = (turned(query, 10.0) * turned(key, 12.0)).sum()
@@ -126,7 +126,7 @@ def test_attention_by_its_definition_is_that_of_the_kernel() -> None:
 def test_words_are_taken_from_a_network_of_other_codes(network: Transformer) -> None:
     other = Transformer(replace(CONFIG, visual_codes=24, levels=(8, 3)))
     other.begin_by_words(network)
-    text, unturned = CONFIG.vocabulary.text_end, torch.stack((torch.ones(9, 16), torch.zeros(9, 16)))
+    text, unturned = CONFIG.vocabulary.text_end, rotation_by(torch.zeros(9, 16))
 
     def said(by: Transformer) -> torch.Tensor:
         words = by.word_in(by.embedding.weight[2 : text : text // 9][:9])[None]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from kinetoken.canvas import Canvas
 from kinetoken.grid import GridShape
 from kinetoken.layout import HIDDEN, at, beside, together
+from kinetoken.memory import Memory
 from kinetoken.processes.cross_entropy import linear_cross_entropy
 from kinetoken.processes.masking import FEWEST, CanvasBatch, MaskingConfig, to_be_written, training_canvas
 from kinetoken.processes.orders import Order, halton_ranks, layer_ranks, outwards, random_ranks
@@ -52,13 +53,10 @@ class MaskedObjective(nn.Module):
         text_loss = F.cross_entropy(text_logits, canvas.text[hidden_text], reduction="sum")
         thing_shares = hidden_things.float()
         if hidden_things.any():
-            known = canvas.masked[2]
-            near = beside(known, canvas.loop)[hidden_things]
+            known, head, answers = canvas.masked[2], self.network.things_out, canvas.layout[hidden_things]
             others = at(together(known, canvas.loop), hidden_things)
-            answers = canvas.layout[hidden_things]
-            head, asked = self.network.things_out, things[hidden_things]
-            nats = head.cross_entropy(asked, near, others, answers)
-            misguess = head.misguess(asked, near, answers)
+            asked = head.asked(things[hidden_things], beside(known, canvas.loop)[hidden_things], others)
+            nats, misguess = head.cross_entropy(asked, answers), head.misguess(asked, answers)
             weight = told.sum((1, 2)) / hidden_things.sum((1, 2)).clamp_min(1)
             thing_shares = weight[:, None, None].expand_as(told)[hidden_things]
             thing_loss = (nats * thing_shares).sum()
@@ -85,7 +83,7 @@ class SamplingConfig:
     one layer of time after another, away from what is known; halton and random take cells of all layers; confidence
     asks the network each time. temperature: 1 samples, 0 takes the likeliest.
     revision: the share of its own codes that the sampler takes back before each step, to choose them again now that
-    more is known; the number of steps stays the same. exponent: of the share of places filled at a progress in [0, 1],
+    more is known, where layers follow one another of the layer at hand; the number of steps stays the same. exponent: of the share of places filled at a progress in [0, 1],
     progress^exponent. 2 is nearly the cosine schedule; above it the first steps, which say where an object is and
     choose their codes without knowing of each other, choose fewer. By layers that is so of one that has nothing to go
     by; the others are filled in even shares. first: by layers, for how many layers' steps one counts that has nothing
@@ -146,24 +144,32 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
     tellings = [canvas] if config.guidance == 1 else [canvas, canvas.untold()]
     texts, _, layouts = (torch.cat(parts) for parts in zip(*(telling.masked for telling in tellings), strict=True))
     painted = network.painted(texts, layouts, *canvas.grid.shape[2:], loop=canvas.loop)
+    memory = Memory(layers) if _is_continued(canvas, config) else None
 
     def logits(places: Bool[Tensor, "1 time rows columns"], progress: float) -> Float[Tensor, "places visual"]:
         """Guided logits: the unconditional ones, and `guidance` times the way from them to the conditional ones. Layers
-        after the last of which something is known or asked for are left out: nothing is learned from them."""
-        low, high = config.guided
+        after the last of which something is known or asked for are left out: nothing is learned from them. So are
+        those that are remembered."""
+        guided = config.guided[0] <= progress <= config.guided[1]
+        told = len(texts) if guided or memory else 1
         used = layers if canvas.loop else int((canvas.grid_known | places).any((2, 3))[0].nonzero().max()) + 1
-        told = len(texts) if low <= progress <= high else 1
-        grid, asked = (of[:, :used].expand(told, -1, -1, -1) for of in (canvas.masked[1], places))
-        features = network(
-            texts[:told], grid, layouts[:told, :used], loop=canvas.loop, painted=painted.first(told, used)
-        )
-        conditional, *free = network.grid_logits(features.cells[asked]).float().chunk(told)
-        return free[0] + config.guidance * (conditional - free[0]) if free else conditional
+        now = slice(memory.layers if memory else 0, used)
+        grid, asked = (of[:, now].expand(told, -1, -1, -1) for of in (canvas.masked[1], places))
+        part = painted.part(told, now)
+        if memory:
+            cells = network.next_cells(texts, grid, layouts, part, memory)
+        else:
+            cells = network(texts[:told], grid, layouts[:told, now], loop=canvas.loop, painted=part).cells
+        conditional, *free = network.grid_logits(cells[asked]).float().chunk(told)
+        return free[0] + config.guidance * (conditional - free[0]) if free and guided else conditional
 
     for done, (before, after) in enumerate(zip([0, *targets[:-1]], targets, strict=True), start=1):
         progress = before / unknown
-        if back := int(config.revision * before):
-            canvas = canvas.without_grid(_least_likely(likelihood, canvas.grid_known & own, back, noise))
+        revisable = canvas.grid_known & own
+        if memory:  # a layer is done once it is full
+            revisable &= ~canvas.grid_known.all((2, 3), keepdim=True)
+        if back := int(config.revision * int(revisable.sum())):
+            canvas = canvas.without_grid(_least_likely(likelihood, revisable, back, noise))
         if config.order == "confidence":
             places, codes, guided = _most_confident(
                 logits, canvas, after - before + back, progress, noise, config.temperature
@@ -196,6 +202,14 @@ def fill_text(network: Transformer, canvas: Canvas, seed: int, *, temperature: f
             rest = ~canvas.text_known
             canvas = canvas.with_text(rest, canvas.text.new_full((int(rest.sum()),), Vocabulary.PAD))
         yield Step(canvas, place + 1, length)
+
+
+def _is_continued(canvas: Canvas, config: SamplingConfig) -> bool:
+    """Whether each layer is filled once all before it are, and none of it is known before that."""
+    known = canvas.grid_known.flatten(2)
+    whole = known.all(2)[0]
+    apart = bool((known.any(2)[0] == whole).all()) and not bool((whole[1:] & ~whole[:-1]).any())
+    return config.order == "layers" and not canvas.loop and apart
 
 
 def _order_of_filling(

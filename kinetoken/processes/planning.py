@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import permutations
 from typing import Final
 
@@ -13,13 +14,14 @@ from torch import Tensor, nn
 
 from kinetoken.canvas import Canvas
 from kinetoken.glimpses import Glimpses
-from kinetoken.layout import HIDDEN, Foretold, Others, at, beside, going_on, reached, together
+from kinetoken.layout import HIDDEN, at, beside, reached, together
 from kinetoken.processes.masking import CanvasBatch, to_be_read
 from kinetoken.processes.orders import outwards
 from kinetoken.reading import Read
-from kinetoken.things import DIGIT_WIDTH, ThingsOut
+from kinetoken.things import Asked, ThingsOut
 from kinetoken.transformer import Transformer
 
+MANY: Final = 1024  # ids
 DOUBT: Final = 4.0
 """Nats by which looks may be less likely than what a reader takes them for, for words to say that they are meant."""
 SURE: Final = 0.999
@@ -75,24 +77,24 @@ def _with_next(
     Of what is only glimpsed, words and the layers around say what it may be, and the glimpses what is seen of it: a
     product of experts (Hinton 1999), digit by digit.
     """
-    certain = True
+    certain, layout = True, canvas.masked[2]
+    asked = head.asked(features, beside(layout, canvas.loop)[0, time], at(together(layout, canvas.loop), (0, time)))
     while certain and not (known := canvas.layout_known[0, time]).all():
-        _, _, layout = canvas.masked
-        ahead = going_on(beside(layout, canvas.loop)[0, time], head.radices)
-        others = at(together(layout, canvas.loop), (0, time))
         things = torch.zeros_like(layout[0, time])
         glimpsed = glimpses and glimpses.without(layout[0, time, 1:])
-        there = head.logits(features, ahead, others, things, 0, 0.0).float()
+        there = head.logits(asked, things, 0, 0.0).float()
         if glimpsed is not None:
             there[1:] += glimpsed.beliefs(things[0], 0)
         settled = known | (_chances(there, temperature)[:, 0] > SURE)
         slot = int(settled.int().argmin())  # the first that is to be thought about, if there is one
         seen = glimpsed if slot else None
-        things[slot], certain = _written(head, features, ahead, others, slot, seen, noise, temperature)
+        things[slot], certain = _written(head, asked.those([slot]), seen, noise, temperature)
         here = torch.zeros_like(canvas.layout_known)
         settled[: slot + 1] = True
         here[0, time] = ~known & settled.cumprod(0).bool()
         canvas = canvas.with_things(here, things[here[0, time]])
+        layout = canvas.masked[2]
+        asked = asked._replace(others=at(together(layout, canvas.loop), (0, time)))
     return canvas
 
 
@@ -205,7 +207,8 @@ def _naming(
     for slot in range(1, len(words)):
         for thing, ways in things.items():
             it = [slot] * len(ways)
-            nats[slot, thing] = network.things_out.cross_entropy(words[it], near[it], at(others, it), ways, looks)
+            asked = network.things_out.asked(words[it], near[it], at(others, it))
+            nats[slot, thing] = network.things_out.cross_entropy(asked, ways, looks)
     return nats
 
 
@@ -220,28 +223,23 @@ def _likeliest(nats: dict[tuple[int, int], Float[Tensor, " ways"]]) -> tuple[dic
 
 def _written(
     head: ThingsOut,
-    features: Float[Tensor, "things width"],
-    ahead: Foretold,
-    others: Others,
-    slot: int,
+    asked: Asked,
     glimpsed: Glimpses | None,
     noise: torch.Generator,
     temperature: float,
 ) -> tuple[Int[Tensor, " digits"], bool]:
-    """One of a layer's things, digit by digit; and whether it was certain."""
-    it = slice(slot, slot + 1)
-    ahead, others = at(ahead, it), at(others, it)
-    thing, heard = others.things.new_zeros(1, others.things.shape[-1]), features.new_zeros(1, DIGIT_WIDTH)
+    """One thing, digit by digit; and whether it was certain."""
+    thing, heard = asked.ahead.near.new_zeros(1, len(head.radices)), torch.zeros_like(asked.said[:, 0])
     chance = 1.0
     for place in range(thing.shape[1]):
-        logits = head.logits(features[it], ahead, others, thing, place, heard).float()
+        logits = head.logits(asked, thing, place, heard).float()
         if glimpsed is not None:
             logits = logits + glimpsed.beliefs(thing[0], place)
-        thing[:, place] = sample(logits, noise, temperature)
-        chance *= float(_chances(logits, temperature)[0, thing[0, place]])
+        thing[:, place] = digit = sample(logits, noise, temperature)
+        chance *= float(_chances(logits, temperature)[0, digit])
         if not thing[0, 0]:
             break
-        heard = heard + head.heard(ahead, thing, place)
+        heard = heard + head.heard(asked.ahead, thing, place)
     return thing[0], chance > SURE
 
 
@@ -252,10 +250,24 @@ def _chances(logits: Float[Tensor, "things radix"], temperature: float) -> Float
 
 def sample(logits: Float[Tensor, "places ids"], noise: torch.Generator, temperature: float) -> Int[Tensor, " places"]:
     """By the inverse of the cumulative distribution: a random number for each place, drawn on the CPU, so that every
-    device draws the same. (Gumbel-max needs one for each id, which was a tenth of a sampler's time.)"""
+    device draws the same. (Gumbel-max needs one for each id, which was a tenth of a sampler's time.) Of many
+    ids it is first that of runs of them, then that within one run: sums are faster than running sums."""
     if temperature == 0:
         return logits.argmax(-1)
-    cumulative = (logits / temperature).softmax(-1).cumsum(-1)
     uniform = 1 - torch.rand(len(logits), 1, generator=noise, dtype=torch.float64)  # never 0: some ids have no chance
-    share = uniform.to(cumulative) * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, share)[:, 0]
+    share, chances = uniform.to(logits), (logits / temperature).softmax(-1)
+    cumulative = chances.unflatten(-1, (-1, run := _run(chances.shape[-1]))).sum(-1).cumsum(-1)
+    wanted = share * cumulative[:, -1:]
+    chosen = torch.searchsorted(cumulative, wanted)
+    if run == 1:
+        return chosen[:, 0]
+    within = chances.unflatten(-1, (-1, run)).gather(1, chosen[..., None].expand(-1, -1, run))[:, 0].cumsum(-1)
+    left = wanted - cumulative.gather(-1, chosen) + within[:, -1:]  # rounding must not make it 0, or more than all
+    left = left.clamp_min(1e-7 * within[:, -1:]).minimum(within[:, -1:])
+    return (run * chosen + torch.searchsorted(within, left))[:, 0]
+
+
+@lru_cache
+def _run(ids: int) -> int:
+    """How long runs are: of many ids the longest into which they can be parted that is not longer than their root."""
+    return 1 if ids < MANY else max(length for length in range(1, int(ids**0.5) + 1) if ids % length == 0)

@@ -129,18 +129,39 @@ def test_a_layer_is_finished_before_the_next_begins(network: Transformer, first_
     assert int((shares[:, 0] < 1).sum()) == max(0, first_takes - 1)
 
 
-def test_layers_of_which_nothing_is_known_are_left_out(network: Transformer) -> None:
-    """Each step costs what is there and what it makes, not what will come."""
+def test_a_step_costs_the_layer_that_it_fills(network: Transformer) -> None:
+    """What is done is asked about once more, to be remembered; what will come is left out, and also if a layer is known
+    in part, so that nothing can be remembered."""
     seen: list[int] = []
 
     class Watched(Transformer):
         def forward(self, text: torch.Tensor, grid: torch.Tensor, *others: torch.Tensor, **options: bool) -> object:
-            seen.append(grid.shape[1])
+            seen.append(-grid.shape[1])
             return super().forward(text, grid, *others, **options)
 
+        def next_cells(self, text: torch.Tensor, grid: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+            seen.append(grid.shape[1])
+            return super().next_cells(text, grid, *others)
+
     sampling = SamplingConfig(steps=9, order="layers", first=1.0)
-    list(fill_grid(Watched(CONFIG), text_to_video(ROW, SHAPE), 3, sampling))
-    assert seen == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    canvas = text_to_video(ROW, SHAPE)
+    list(fill_grid(Watched(CONFIG), canvas, 3, sampling))
+    assert seen == [1, 1, 1, 2, 1, 1, 2, 1, 1]
+    seen.clear()
+    corner = torch.zeros_like(canvas.grid_known)
+    corner[:, 0, :2, :2] = True
+    grid = torch.where(corner, CONFIG.vocabulary.text_end, canvas.grid)
+    list(fill_grid(Watched(CONFIG), replace(canvas, grid=grid, grid_known=corner), 3, sampling))
+    assert seen == [-1, -1, -1, -2, -2, -2, -3, -3, -3]
+
+
+def test_of_many_ids_each_is_drawn_as_often_as_is_likely() -> None:
+    logits, noise = torch.randn(1944, generator=torch.Generator().manual_seed(0)) * 3, torch.Generator().manual_seed(1)
+    logits[::7] = -torch.inf
+    drawn = torch.bincount(sample(logits.expand(100_000, -1), noise, 0.7), minlength=1944) / 100_000
+    likely = (logits / 0.7).softmax(-1)
+    assert not drawn[::7].any()
+    assert ((drawn - likely).abs() <= 5 * (likely / 100_000).sqrt() + 1e-5).all()
 
 
 @given(
