@@ -78,6 +78,9 @@ class Command:
     enlarge: int = 1
     """For reconstruction with --data: so many times as wide and high clips go through the tokenizer; they are compared
     at their own size. A tokenizer of large cells, like emoji's, wants it for small clips."""
+    refine: int = 0
+    """For reconstruction: in so many turns codes are looked for that decode to less error, for about 2 seconds a turn
+    and clip."""
     trained_on: tuple[Path, ...] = ()
     """With --data: prepared clips that the model has been trained on. Refuses to measure if one is in both."""
     device: str | None = None
@@ -104,6 +107,8 @@ class Command:
             raise ValueError(f"--data is for {', '.join(OF_OWN_CLIPS)}, and --trained-on for --data")
         if self.enlarge < 1 or (self.enlarge > 1 and (self.what != "reconstruction" or self.data is None)):
             raise ValueError(f"--enlarge must be at least 1 and is for reconstruction of --data, found {self.enlarge}")
+        if self.refine < 0 or (self.refine and self.what != "reconstruction"):
+            raise ValueError(f"--refine must be at least 0 and is for reconstruction, found {self.refine}")
         if self.what == "generation" and self.data is None:
             raise ValueError("generation needs --data: prepared clips that the model has not been trained on")
         if self.what in ("names", "loops") and self.data is None:
@@ -138,6 +143,7 @@ class Command:
 
                 figures["features"] = DISTANCE
         asked = {"measurement": self.what, "model": self.model} | ({} if self.data else {"actors": self.actors})
+        asked |= {"refined": f"{self.refine} turns"} if self.refine else {}
         print(json.dumps(asked | figures, indent=2))
         if self.output is not None:
             self._write(figures, records)
@@ -171,11 +177,14 @@ class Command:
                     shards,
                     count=count,
                     enlarge=self.enlarge,
+                    refine=self.refine,
                     extractor=_extractor(),
                     trained_on=self.trained_on,
                 )
             case "reconstruction":
-                return generation.reconstruction(generator.tokenizer, count=count, extractor=_extractor())
+                return generation.reconstruction(
+                    generator.tokenizer, count=count, refine=self.refine, extractor=_extractor()
+                )
             case "drift":
                 return generation.drift(generator, count=count)
             case _:

@@ -77,6 +77,7 @@ def train_tokenizer(
             square_weight=recipe.square_weight,
             variation_weight=recipe.variation_weight,
             change_weight=recipe.change_weight,
+            coarse_weight=recipe.coarse_weight,
         ),
         batches,
         recipe.training,
@@ -329,6 +330,7 @@ class Command:
     recipe: Literal[
         "debug",
         "decoding",
+        "noticing",
         "pictures",
         "small",
         "painting",
@@ -343,7 +345,7 @@ class Command:
     small, pictures: single frames; and after it, for parts alone, painting: how things are drawn; planning: how layouts
     are written; reading: how they are found in a grid; telling: how they are put into words. For a network of your own
     clips, drawings: single frames, and after it animations. For a tokenizer, decoding: its decoder alone, codes as they
-    are."""
+    are; and after it noticing: with it what codes of mosaics tell of motion."""
     quantizer: Kind | None = None
     """Of a new tokenizer: mosaic is for flat colours, soft-mosaic for drawings with shading, and a network learns them
     soonest; fsq learns its codes, for everything else. If not given, the recipe's for toybox and fsq for --data."""

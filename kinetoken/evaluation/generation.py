@@ -135,13 +135,18 @@ def captioning(generator: Generator, *, count: int, first_seed: int = FIRST_SEED
 
 
 def reconstruction(
-    tokenizer: VideoTokenizer, *, count: int, extractor: Extractor | None = None, first_seed: int = FIRST_SEED
+    tokenizer: VideoTokenizer,
+    *,
+    count: int,
+    refine: int = 0,
+    extractor: Extractor | None = None,
+    first_seed: int = FIRST_SEED,
 ) -> Iterator[Record]:
     """PSNR, and the measures of `rebuilt`, of held-out clips of 17 frames of 64 x 64, as scenes come: one to three
     objects."""
     for number in range(count):
         clip = render(sample_scene(first_seed + number, split="held-out"))
-        yield rebuilt(tokenizer, clip, seed=first_seed + number, extractor=extractor)
+        yield rebuilt(tokenizer, clip, seed=first_seed + number, refine=refine, extractor=extractor)
 
 
 def reconstruction_of(
@@ -150,18 +155,27 @@ def reconstruction_of(
     *,
     count: int,
     enlarge: int = 1,
+    refine: int = 0,
     extractor: Extractor | None = None,
     trained_on: Sequence[Path] = (),
 ) -> Iterator[Record]:
     """Likewise of prepared clips, as they are: `count` of them, evenly spread, or all if there are fewer.
 
-    enlarge: as in `rebuilt`. trained_on: folders of prepared clips. Raises: ValueError if a clip of theirs, by the hash
-    of its pixels, is among those to be measured; before anything is.
+    enlarge, refine: as in `rebuilt`. trained_on: folders of prepared clips. Raises: ValueError if a clip of theirs, by
+    the hash of its pixels, is among those to be measured; before anything is.
     """
     check_apart(shards.folder, trained_on)
     for number in np.unique(np.linspace(0, len(shards) - 1, count).round().astype(int)).tolist():
         stored = shards[number]
-        yield rebuilt(tokenizer, stored.clip, seed=number, text=stored.source, enlarge=enlarge, extractor=extractor)
+        yield rebuilt(
+            tokenizer,
+            stored.clip,
+            seed=number,
+            text=stored.source,
+            enlarge=enlarge,
+            refine=refine,
+            extractor=extractor,
+        )
 
 
 def rebuilt(
@@ -171,13 +185,14 @@ def rebuilt(
     seed: int,
     text: str = "",
     enlarge: int = 1,
+    refine: int = 0,
     extractor: Extractor | None = None,
 ) -> Record:
     """figure: PSNR in dB. measures: SSIM; flicker, in levels of 255; bits per pixel; and with an extractor its
     perceptual distance. enlarge: so many times as wide and high the clip goes through the tokenizer; all is measured
-    at its own size."""
+    at its own size. refine: in so many turns codes are looked for that decode to less error."""
     large = (enlarge * clip.width, enlarge * clip.height)
-    made = through(tokenizer, clip.resize(*large)).resize(clip.width, clip.height)
+    made = through(tokenizer, clip.resize(*large), refine=refine).resize(clip.width, clip.height)
     measures = {
         "ssim": ssim(clip, made),
         "flicker": flicker(clip, made),
@@ -262,7 +277,7 @@ def _judged(clip: Clip, scene: Scene, caption: Caption, seed: int) -> Record:
     )
 
 
-def through(tokenizer: VideoTokenizer, clip: Clip) -> Clip:
-    """A clip as the tokenizer leaves it."""
-    codes = tokenizer.encode_clip(clip)
+def through(tokenizer: VideoTokenizer, clip: Clip, *, refine: int = 0) -> Clip:
+    """A clip as the tokenizer leaves it. refine: as `encode_stream` does."""
+    codes = tokenizer.encode_clip(clip, refine=refine)
     return tokenizer.decode_clip(codes, fps=clip.fps, frames=len(clip.frames), height=clip.height, width=clip.width)

@@ -24,8 +24,11 @@ class Reconstruction:
     ssim: float
 
 
-def reconstruct_file(tokenizer: VideoTokenizer, source: Path, output: Path | None) -> Iterator[Reconstruction]:
+def reconstruct_file(
+    tokenizer: VideoTokenizer, source: Path, output: Path | None, *, refine: int = 0
+) -> Iterator[Reconstruction]:
     """Encode and decode a file piece by piece, yielding after every piece; write the result unless output is None.
+    refine: as `encode_stream` does.
 
     Raises: ValueError if the source is no readable video or the output cannot be written.
     """
@@ -37,7 +40,7 @@ def reconstruct_file(tokenizer: VideoTokenizer, source: Path, output: Path | Non
             writer = opened.enter_context(ClipWriter(output, fps=stream.fps, width=width, height=height))
         originals, encoded = tee(stream)  # the decoder lags behind by one piece, so that little is kept
         count, squares, similarity = 0, 0.0, 0.0
-        for decoded in tokenizer.decode_stream(tokenizer.encode_stream(encoded)):
+        for decoded in tokenizer.decode_stream(tokenizer.encode_stream(encoded, refine=refine)):
             before = np.stack(list(islice(originals, len(decoded))))
             after = np.ascontiguousarray(decoded[: len(before), :height, :width])
             squares += float(np.square(after.astype(np.float32) - before).sum(dtype=np.float64))

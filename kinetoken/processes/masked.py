@@ -83,11 +83,11 @@ class SamplingConfig:
     one layer of time after another, away from what is known; halton and random take cells of all layers; confidence
     asks the network each time. temperature: 1 samples, 0 takes the likeliest.
     revision: the share of its own codes that the sampler takes back before each step, to choose them again now that
-    more is known, where layers follow one another of the layer at hand; the number of steps stays the same. exponent: of the share of places filled at a progress in [0, 1],
-    progress^exponent. 2 is nearly the cosine schedule; above it the first steps, which say where an object is and
-    choose their codes without knowing of each other, choose fewer. By layers that is so of one that has nothing to go
-    by; the others are filled in even shares. first: by layers, for how many layers' steps one counts that has nothing
-    to go by. layout_temperature: of the layout's digits, likewise.
+    more is known, where layers follow one another of the layer at hand; the number of steps stays the same. exponent:
+    of the share of places filled at a progress in [0, 1], progress^exponent. 2 is nearly the cosine schedule; above it
+    the first steps, which say where an object is and choose their codes without knowing of each other, choose fewer.
+    By layers that is so of one that has nothing to go by; the others are filled in even shares. first: by layers, for
+    how many layers' steps one counts that has nothing to go by. layout_temperature: of the layout's digits, likewise.
     """
 
     steps: int = 24

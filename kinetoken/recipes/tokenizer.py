@@ -38,6 +38,7 @@ class TokenizerRecipe:
     square_weight: float = 8.0
     variation_weight: float = 0.05
     change_weight: float = 0.0
+    coarse_weight: float = 0.0
     parts: tuple[str, ...] = ()
     deepens: bool = False
 
@@ -83,6 +84,18 @@ def decoding() -> TokenizerRecipe:
         parts=("decoder",),
         deepens=True,
         training=replace(small().training, total_steps=8000, learning_rate=3e-3, adam_learning_rate=1e-3, decay=1.0),
+    )
+
+
+def noticing() -> TokenizerRecipe:
+    """After `decoding`: with the decoder, what a mosaic notices of motion, now that there is a decoder to make the most
+    of it. Codes change by a digit: tokens are to be made anew, and networks may be trained on."""
+    return replace(
+        decoding(),
+        tokenizer=replace(decoding().tokenizer, sees_before=True),
+        parts=("decoder", "quantizer.notice"),
+        coarse_weight=16.0,
+        training=replace(decoding().training, total_steps=3000, learning_rate=2e-3, adam_learning_rate=1e-3),
     )
 
 

@@ -1,14 +1,18 @@
 """The same codes for twice the size, and with a decoder of more layers."""
 
 from dataclasses import replace
+from typing import Final
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
 from kinetoken.tokenizer.mosaic import Mosaic
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+
+NOTICE: Final = "quantizer.notice.0.weight"
 
 
 def doubled(tokenizer: VideoTokenizer) -> VideoTokenizer:
@@ -23,7 +27,7 @@ def doubled(tokenizer: VideoTokenizer) -> VideoTokenizer:
     cell, decoder = tokenizer.config.cell, tokenizer.decoder
     sides, halves = (cell.height, cell.width), (cell.height // 2, cell.width // 2)
     weights = dict(tokenizer.state_dict())
-    seeing = {"quantizer.notice.0.weight": sides}
+    seeing = {NOTICE: sides}
     if decoder.pictures is not None:
         seeing["decoder.pictures.see.weight"] = halves
     for name, seen in seeing.items():
@@ -47,9 +51,9 @@ def doubled(tokenizer: VideoTokenizer) -> VideoTokenizer:
 
 
 def deepened(tokenizer: VideoTokenizer, like: TokenizerConfig) -> VideoTokenizer:
-    """With as many blocks in its decoder as there are in `like`, at least, and with `Between` if `like` has it. New
-    blocks add nothing until they have learned, so it decodes to what it did; new frames between are a mixture from the
-    start on."""
+    """With as many blocks in its decoder as there are in `like`, at least, with `Between` if `like` has it, and seeing
+    what is before a cell if `like` does. New blocks and what is seen besides add nothing until they have learned, so it
+    encodes and decodes to what it did; new frames between are a mixture from the start on."""
     config = tokenizer.config
     deeper = replace(
         config,
@@ -57,9 +61,14 @@ def deepened(tokenizer: VideoTokenizer, like: TokenizerConfig) -> VideoTokenizer
         frame_blocks=max(config.frame_blocks, like.frame_blocks),
         picture_blocks=max(config.picture_blocks, like.picture_blocks),
         carries=config.carries or like.carries,
+        sees_before=config.sees_before or like.sees_before,
     )
-    result = VideoTokenizer(deeper)
-    result.load_state_dict(result.state_dict() | tokenizer.state_dict())
+    result, weights = VideoTokenizer(deeper), dict(tokenizer.state_dict())
+    if deeper.sees_before and not config.sees_before:
+        of_frame = 3 * config.cell.height * config.cell.width
+        cells = weights[NOTICE].unflatten(1, (-1, (config.cell.frames - 1) * of_frame))
+        weights[NOTICE] = F.pad(cells, (0, of_frame)).flatten(1)
+    result.load_state_dict(result.state_dict() | weights)
     return result.train(tokenizer.training)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
@@ -20,7 +22,8 @@ class ClipBatch(NamedTuple):
 class ReconstructionObjective(nn.Module):
     """Reconstruct a clip through its codes: mean absolute plus `square_weight` times mean square error, both per clip,
     plus `variation_weight` times the variation of the grid, plus `change_weight` times the mean square error of what
-    changes from frame to frame.
+    changes from frame to frame, plus `coarse_weight` times the mean square error at half the size, where it is seen
+    from afar.
 
     The absolute error keeps edges crisp; the square is what PSNR measures. Without the third, plain background is
     dithered: the codes flicker between neighbours on the quantizer's lattice to mean a colour in between, which no eye
@@ -36,9 +39,10 @@ class ReconstructionObjective(nn.Module):
         square_weight: float = 5.0,
         variation_weight: float = 0.03,
         change_weight: float = 0.0,
+        coarse_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        self.tokenizer = tokenizer
+        self.tokenizer, self.coarse_weight = tokenizer, coarse_weight
         self.square_weight, self.variation_weight, self.change_weight = square_weight, variation_weight, change_weight
 
     def forward(self, batch: ClipBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
@@ -51,6 +55,9 @@ class ReconstructionObjective(nn.Module):
         error = rebuilt - target
         unrest = variation(quantized.vectors)
         loss = error.abs().mean() + self.square_weight * error.square().mean() + self.variation_weight * unrest
+        if self.coarse_weight:
+            halved = F.avg_pool2d(rearrange(error, "b t h w c -> (b t) c h w"), 2, ceil_mode=True)
+            loss = loss + self.coarse_weight * halved.square().mean()
         changes = error.diff(dim=1).square().sum() / error.numel()  # of a picture none
         return loss + self.change_weight * changes + quantized.loss, {
             "psnr": psnr(rebuilt.detach(), target),

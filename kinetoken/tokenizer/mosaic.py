@@ -55,16 +55,17 @@ class Mosaic(nn.Module):
 
     palette: Float[Tensor, "colours 3"]
 
-    def __init__(self, cell: CellSize, *, soft: bool = False) -> None:
-        """The palette is grey until `fit`."""
+    def __init__(self, cell: CellSize, *, soft: bool = False, sees_before: bool = False) -> None:
+        """The palette is grey until `fit`. sees_before: what is noticed is noticed of the frame before a cell's own,
+        too."""
         super().__init__()
         if cell.square != SIDE or cell.height % 2 or cell.width % 2:
             raise ValueError(f"a mosaic needs cells of even sides in squares of {SIDE} x {SIDE}, found {cell}")
-        self.cell, self.soft = cell, soft
+        self.cell, self.soft, self.sees_before = cell, soft, sees_before
         self.register_buffer("palette", torch.linspace(-1, 1, COLOURS)[:, None].repeat(1, 3))
         values = SIDE**2 * 3 * cell.height * cell.width
         self.notice = nn.Sequential(
-            nn.Linear((cell.frames - 1) * values, NOTICED, bias=False),
+            nn.Linear((cell.frames - 1 + sees_before) * values, NOTICED, bias=False),
             nn.SiLU(),
             nn.Linear(NOTICED, SIDE**2 * MOTIONS, bias=False),
         )
@@ -99,14 +100,29 @@ class Mosaic(nn.Module):
         motion alone, straight through the threshold (Bengio et al. 2013)."""
         with torch.autocast(blocks.device.type, enabled=False):
             *before, last = blocks.float().chunk(self.cell.frames, dim=-1)
+            if self.sees_before:  # the first layer's frame is before itself
+                before.append(torch.cat((last[:, :1], last[:, :-1]), dim=1))
             differences = torch.cat(before, dim=-1) - last.repeat(1, 1, 1, 1, len(before))
             squares = rearrange(differences, "b t (r y) (k x) v -> b t r k (y x v)", y=SIDE, x=SIDE)
             noticed = rearrange(self.notice(squares), "b t r k (y x n) -> b t (r y) (k x) n", y=SIDE, x=SIDE)
-            ways = torch.arange(1, 1 + MOTIONS, device=blocks.device)
-            codes = self._still(last.detach()) + STILLS * ((noticed > CALM) * ways).amax(-1)
-        soft = (noticed - CALM).sigmoid()
-        through = F.pad(soft - soft.detach(), (3 * PIXELS, 0))
+            way, likely = self._way(noticed, differences.any(-1, keepdim=True))
+            codes = self._still(last.detach()) + STILLS * way
+        through = F.pad(likely - likely.detach(), (3 * PIXELS, 0))
         return Quantized(self.lookup(codes) + through, codes, blocks.new_zeros(()))
+
+    def _way(
+        self, noticed: Float[Tensor, "*cells ways"], differs: Bool[Tensor, "*cells 1"]
+    ) -> tuple[Int[Tensor, "*cells"], Float[Tensor, "*cells ways"]]:
+        """(0 or in which way each cell moves, how likely each way is): if more is noticed than CALM, in the way that is
+        noticed most. In training others are tried, or nobody would know what they are worth (Gumbel-max, and straight
+        through softmax: Jang et al. 2017). Mosaics that do not see before have learned without that, and the second way
+        goes before the first."""
+        if not self.sees_before:
+            ways = torch.arange(1, 1 + MOTIONS, device=noticed.device)
+            return ((noticed > CALM) * ways).amax(-1), (noticed - CALM).sigmoid()
+        ways = F.pad(noticed, (1, 0), value=CALM)
+        tried = ways - differs * torch.empty_like(ways).exponential_().log() if self.training else ways
+        return tried.argmax(-1), ways.softmax(-1)[..., 1:]
 
     def _still(self, last: Float[Tensor, "batch time rows columns values"]) -> Int[Tensor, "batch time rows columns"]:
         """Codes of last frames."""

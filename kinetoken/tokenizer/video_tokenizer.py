@@ -15,6 +15,7 @@ from kinetoken.grid import CellSize, GridShape, layers_of_loop, picked, stretche
 from kinetoken.tokenizer.layers import Decoder, Encoder, blocks_from_frames, frames_from_blocks
 from kinetoken.tokenizer.mosaic import STILLS, Mosaic
 from kinetoken.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig
+from kinetoken.tokenizer.refining import refined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,8 @@ class TokenizerConfig:
     decoder_blocks: the wide ones, at half the grid's resolution. frame_blocks: those at the rate of the frames.
     picture_blocks: those at twice the grid's resolution that correct the pictures at the ends of layers (`Pictures`);
     0 for none. carries: whether the decoder carries what moves from there to the frames between (`Between`). A mosaic
-    has no encoder, and is decoded to itself, enlarged, and what the decoder adds to that."""
+    has no encoder, and is decoded to itself, enlarged, and what the decoder adds to that. sees_before: whether what it
+    notices of motion is told by the frame before a cell's own, too."""
 
     cell: CellSize = field(default_factory=CellSize)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
@@ -33,6 +35,7 @@ class TokenizerConfig:
     frame_blocks: int = 2
     picture_blocks: int = 0
     carries: bool = True
+    sees_before: bool = False
 
     def __post_init__(self) -> None:
         if min(self.channels, self.encoder_blocks, self.decoder_blocks, self.frame_blocks) < 1:
@@ -55,7 +58,9 @@ class VideoTokenizer(nn.Module):
         self.encoder: Encoder | nn.Identity = nn.Identity()
         self.quantizer: Quantizer | Mosaic
         if config.quantizer.is_mosaic:
-            self.quantizer = Mosaic(config.cell, soft=config.quantizer.kind == "soft-mosaic")
+            self.quantizer = Mosaic(
+                config.cell, soft=config.quantizer.kind == "soft-mosaic", sees_before=config.sees_before
+            )
         else:
             self.encoder = Encoder(config.cell, config.channels, config.encoder_blocks, config.quantizer.width)
             self.quantizer = Quantizer(config.quantizer)
@@ -135,10 +140,11 @@ class VideoTokenizer(nn.Module):
 
     # Clips
 
-    def encode_clip(self, clip: Clip, *, loop: bool = False) -> Int[Tensor, "time rows columns"]:
-        """loop: time is a circle; to fill its last layer, up to `cell.frames` - 1 frames are held for one more."""
+    def encode_clip(self, clip: Clip, *, loop: bool = False, refine: int = 0) -> Int[Tensor, "time rows columns"]:
+        """loop: time is a circle; to fill its last layer, up to `cell.frames` - 1 frames are held for one more. refine:
+        as `encode_stream` does, unless it is a loop."""
         if not loop:
-            return torch.cat(list(self.encode_stream(iter(clip.frames))))
+            return torch.cat(list(self.encode_stream(iter(clip.frames), refine=refine)))
         layers = layers_of_loop(len(clip), self.config.cell)
         turn = stretched(len(clip), layers * self.config.cell.frames)
         around = (clip.frames[turn[index]] for index in self._frames_around(layers))
@@ -175,14 +181,23 @@ class VideoTokenizer(nn.Module):
         return Clip(frames=np.ascontiguousarray(pixels[:frames, :height, :width]), fps=fps)
 
     def encode_stream(
-        self, frames: Iterable[UInt8[np.ndarray, "height width 3"]], *, layers: int = 16
+        self, frames: Iterable[UInt8[np.ndarray, "height width 3"]], *, layers: int = 16, refine: int = 0
     ) -> Iterator[Int[Tensor, "_ rows columns"]]:
-        """Codes of a video of any length in bounded memory, at most `layers` layers of cells at a time."""
+        """Codes of a video of any length in bounded memory, at most `layers` layers of cells at a time. refine: in so
+        many turns those are looked for that decode to less error (`refined`).
+
+        Raises: ValueError for learned codes that are to be refined.
+        """
+        if refine and not isinstance(self.quantizer, Mosaic):
+            raise ValueError(f"only mosaics can be refined, found codes of kind {self.config.quantizer.kind}")
         source, step = iter(frames), self.config.cell.frames
         past: list[UInt8[np.ndarray, "height width 3"]] = []  # one frame, in whose place the first may stand alone
         while piece := list(islice(source, layers * step if past else 1 + (layers - 1) * step)):
-            codes = self.encode(_pixels(np.stack(past + piece), self.device)[None])[0]
-            yield codes[len(past) :]
+            pixels = _pixels(np.stack(past + piece), self.device)[None]
+            codes = self.encode(pixels)
+            if refine and isinstance(self.quantizer, Mosaic):
+                codes = refined(self.quantizer, self.reconstruct, pixels, codes, turns=refine)
+            yield codes[0, len(past) :]
             past = piece[-1:]
 
     def decode_stream(

@@ -153,6 +153,8 @@ def test_render_writes_clips_captions_and_descriptions(tmp_path: Path) -> None:
         (["evaluate", "generation"], "needs --data"),
         (["evaluate", "reconstruction", "--enlarge", "2"], "--enlarge must be"),
         (["evaluate", "reconstruction", "--enlarge", "0", "--data", "shards"], "--enlarge must be"),
+        (["evaluate", "names", "--data", "shards", "--refine", "1"], "--refine must be"),
+        (["reconstruct", "clip.mp4", "--refine", "-1"], "--refine must be"),
         (["evaluate", "generation", "--data", "shards", "--count", "1"], "at least 2"),
         (["evaluate", "reconstruction", "--trained-on", "shards"], "--trained-on for --data"),
         (["train", "network", "--run", "x", "--recipe", "debug"], "--tokenizer"),

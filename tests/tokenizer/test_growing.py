@@ -59,6 +59,14 @@ def test_a_deeper_decoder_decodes_to_the_same_until_it_learns() -> None:
     codes = tokenizer.encode(clip)
     assert torch.equal(deeper.encode(clip), codes)
     torch.testing.assert_close(deeper.decode(codes), tokenizer.decode(codes), atol=1e-5, rtol=0)
+    seeing = deepened(tokenizer, replace(config, sees_before=True))
+    assert seeing.config.sees_before
+    with torch.no_grad():  # the same is noticed of what is there as before, whatever is before it
+        squares = [torch.rand(5, 4 * 4 * 4 * 4 * 3) for _ in range(2)]
+        squares[1].unflatten(1, (4, 4, -1))[:, :, :3] = squares[0].unflatten(1, (4, 4, -1))[:, :, :3]
+        own = squares[0].unflatten(1, (4, 4, -1))[:, :, :3].flatten(1)
+        for seen in squares:
+            torch.testing.assert_close(seeing.quantizer.notice(seen), tokenizer.quantizer.notice(own))
     smaller = replace(config, decoder_blocks=1, frame_blocks=1, picture_blocks=0, carries=False)
     assert deepened(tokenizer, smaller).config == config
 

@@ -179,11 +179,13 @@ def test_codes_are_those_of_fp32(tokenizer: VideoTokenizer) -> None:
     assert (halved == tokenizer.quantize(frames).codes).all()
 
 
-def test_whether_it_moves_is_learned() -> None:
+@pytest.mark.parametrize("sees_before", [False, True])
+def test_whether_it_moves_is_learned(sees_before: bool) -> None:
     """A dot is there in two frames of a layer's first three, or in none; the last frame is the same."""
     torch.manual_seed(0)
+    quantizer = QuantizerConfig(kind="mosaic")
     tokenizer = VideoTokenizer(
-        TokenizerConfig(cell=CELL, quantizer=QuantizerConfig(kind="mosaic"), channels=16, decoder_blocks=1)
+        TokenizerConfig(cell=CELL, quantizer=quantizer, channels=16, decoder_blocks=1, sees_before=sees_before)
     )
     frames = torch.full((2, 5, 16, 16, 3), 30, dtype=torch.uint8)
     frames[0, 1:3, 4:12, 4:12] = 220
@@ -194,9 +196,26 @@ def test_whether_it_moves_is_learned() -> None:
         loss, metrics = objective(ClipBatch(frames=frames))
         loss.backward()
         optimizer.step()
-    codes = tokenizer.encode(frames.float() / 127.5 - 1)
+    codes = tokenizer.eval().encode(frames.float() / 127.5 - 1)
     assert (codes[0, 1] >= STILLS).any() and (codes[1] < STILLS).all()
     assert metrics["psnr"] > 25
+
+
+def test_what_was_before_is_noticed_by_those_that_see_it() -> None:
+    """A clip's third layer is the same, and the one before it is not: also if it is encoded piece by piece."""
+    torch.manual_seed(0)
+    quantizer, frames = QuantizerConfig(kind="mosaic"), torch.rand(2, 9, 16, 16, 3) * 2 - 1
+    frames[1, 5:] = frames[0, 5:]
+    for sees_before in (False, True):
+        config = TokenizerConfig(cell=CELL, quantizer=quantizer, channels=16, sees_before=sees_before)
+        tokenizer = VideoTokenizer(config).eval()
+        for layer in (tokenizer.quantizer.notice[0], tokenizer.quantizer.notice[2]):
+            torch.nn.init.normal_(layer.weight, std=0.1)
+        one, other = tokenizer.encode(frames)
+        assert (one[2] % STILLS == other[2] % STILLS).all() and bool((one[2] == other[2]).all()) != sees_before
+        clip = Clip(frames=((frames[0] + 1) * 127.5).round().byte().numpy(), fps=8.0)
+        whole = torch.cat(list(tokenizer.encode_stream(iter(clip.frames))))
+        assert torch.equal(torch.cat(list(tokenizer.encode_stream(iter(clip.frames), layers=1))), whole)
 
 
 def test_the_palette_is_what_clips_are_made_of_commonest_first() -> None:
