@@ -145,7 +145,8 @@ def _ratios(seconds: dict[str, dict[str, Measured]], reference: str) -> Table:
 def _notes(generator: Generator) -> list[str]:
     default = "no guidance" if generator.config.sampling.guidance == 1 else "guidance"
     return [
-        f"17 frames of 64x64, the layouts that are written first counted in. Our default has {default}; with it on, as theirs is (3 by "
+        "17 frames of 64x64, the layouts that are written first counted in. "
+        f"Our default has {default}; with it on, as theirs is (3 by "
         "default), two branches are computed. fp32, but for the row that says otherwise.",
         "Parameters are those at work: parts of ours that read given clips and put them into words are not counted.",
         "Of our clips each is made by itself, so that a seed's codes do not depend on its company, and several side by "

@@ -6,6 +6,7 @@ Masked (absorbing) discrete diffusion as in MaskGIT (Chang et al. 2022), MAGVIT 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -127,6 +128,38 @@ class Step(NamedTuple):
     total: int
 
 
+class _Asked:
+    """What a network is asked about one canvas, step by step, and what holds for all steps."""
+
+    def __init__(self, network: Transformer, canvas: Canvas, config: SamplingConfig) -> None:
+        self.network, self.config = network, config
+        tellings = [canvas] if config.guidance == 1 else [canvas, canvas.untold()]
+        told = (torch.cat(parts) for parts in zip(*(telling.masked for telling in tellings), strict=True))
+        self.texts, _, self.layouts = told
+        self.painted = network.painted(self.texts, self.layouts, *canvas.grid.shape[2:], loop=canvas.loop)
+        self.memory = Memory(canvas.grid.shape[1]) if _is_continued(canvas, config) else None
+
+    def logits(
+        self, canvas: Canvas, places: Bool[Tensor, "1 time rows columns"], progress: float
+    ) -> Float[Tensor, "places visual"]:
+        """Guided logits: the unconditional ones, and `guidance` times the way from them to the conditional ones. Layers
+        after the last of which something is known or asked for are left out: nothing is learned from them. So are
+        those that are remembered."""
+        guided = self.config.guided[0] <= progress <= self.config.guided[1]
+        told = len(self.texts) if guided or self.memory else 1
+        texts, layouts = self.texts[:told], self.layouts[:told]
+        begun = canvas.loop | (canvas.grid_known | places).any((2, 3))[0]
+        now = slice(self.memory.layers if self.memory else 0, int(begun.nonzero().max()) + 1)
+        grid, asked = (of[:, now].expand(told, -1, -1, -1) for of in (canvas.masked[1], places))
+        painted = self.painted.part(told, now)
+        if self.memory:
+            cells = self.network.next_cells(texts, grid, layouts, painted, self.memory)
+        else:
+            cells = self.network(texts, grid, layouts[:, now], loop=canvas.loop, painted=painted).cells
+        conditional, *free = self.network.grid_logits(cells[asked]).float().chunk(told)
+        return free[0] + self.config.guidance * (conditional - free[0]) if free and guided else conditional
+
+
 @torch.inference_mode()
 def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingConfig) -> Iterator[Step]:
     """Fill the unknown cells of one canvas (a batch of one), yielding after every step. Before the first, what is
@@ -139,44 +172,23 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
     rng, noise = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     canvas = with_layout(network, canvas, noise, config.layout_temperature)
     ranks, targets = _order_of_filling(network, canvas, rng, config)
-    unknown, layers = int((~canvas.grid_known).sum()), canvas.grid.shape[1]
-    own, likelihood = ~canvas.grid_known, torch.zeros(canvas.grid.shape, device=canvas.grid.device)
-    tellings = [canvas] if config.guidance == 1 else [canvas, canvas.untold()]
-    texts, _, layouts = (torch.cat(parts) for parts in zip(*(telling.masked for telling in tellings), strict=True))
-    painted = network.painted(texts, layouts, *canvas.grid.shape[2:], loop=canvas.loop)
-    memory = Memory(layers) if _is_continued(canvas, config) else None
-
-    def logits(places: Bool[Tensor, "1 time rows columns"], progress: float) -> Float[Tensor, "places visual"]:
-        """Guided logits: the unconditional ones, and `guidance` times the way from them to the conditional ones. Layers
-        after the last of which something is known or asked for are left out: nothing is learned from them. So are
-        those that are remembered."""
-        guided = config.guided[0] <= progress <= config.guided[1]
-        told = len(texts) if guided or memory else 1
-        used = layers if canvas.loop else int((canvas.grid_known | places).any((2, 3))[0].nonzero().max()) + 1
-        now = slice(memory.layers if memory else 0, used)
-        grid, asked = (of[:, now].expand(told, -1, -1, -1) for of in (canvas.masked[1], places))
-        part = painted.part(told, now)
-        if memory:
-            cells = network.next_cells(texts, grid, layouts, part, memory)
-        else:
-            cells = network(texts[:told], grid, layouts[:told, now], loop=canvas.loop, painted=part).cells
-        conditional, *free = network.grid_logits(cells[asked]).float().chunk(told)
-        return free[0] + config.guidance * (conditional - free[0]) if free and guided else conditional
-
+    unknown, own = int((~canvas.grid_known).sum()), ~canvas.grid_known
+    likelihood = torch.zeros(canvas.grid.shape, device=canvas.grid.device)
+    asked = _Asked(network, canvas, config)
     for done, (before, after) in enumerate(zip([0, *targets[:-1]], targets, strict=True), start=1):
         progress = before / unknown
         revisable = canvas.grid_known & own
-        if memory:  # a layer is done once it is full
+        if asked.memory:  # a layer is done once it is full
             revisable &= ~canvas.grid_known.all((2, 3), keepdim=True)
         if back := int(config.revision * int(revisable.sum())):
             canvas = canvas.without_grid(_least_likely(likelihood, revisable, back, noise))
         if config.order == "confidence":
             places, codes, guided = _most_confident(
-                logits, canvas, after - before + back, progress, noise, config.temperature
+                partial(asked.logits, canvas), canvas, after - before + back, progress, noise, config.temperature
             )
         else:
             places = _next_places(ranks, canvas.grid_known, after - before + back)
-            guided = logits(places, progress)
+            guided = asked.logits(canvas, places, progress)
             codes = sample(guided, noise, config.temperature)
         if config.revision:
             likelihood[places] = guided.log_softmax(-1).gather(-1, codes[:, None])[:, 0]
