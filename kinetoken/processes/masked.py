@@ -218,10 +218,9 @@ def fill_text(network: Transformer, canvas: Canvas, seed: int, *, temperature: f
 
 def _is_continued(canvas: Canvas, config: SamplingConfig) -> bool:
     """Whether each layer is filled once all before it are, and none of it is known before that."""
-    known = canvas.grid_known.flatten(2)
-    whole = known.all(2)[0]
-    apart = bool((known.any(2)[0] == whole).all()) and not bool((whole[1:] & ~whole[:-1]).any())
-    return config.order == "layers" and not canvas.loop and apart
+    begun, whole = canvas.grid_known.any((2, 3))[0], canvas.grid_known.all((2, 3))[0]
+    first_ones = bool((begun == whole).all() and (whole[1:] <= whole[:-1]).all())
+    return config.order == "layers" and not canvas.loop and first_ones
 
 
 def _order_of_filling(

@@ -47,7 +47,7 @@ class Mosaic(nn.Module):
 
     The pixels are those of a layer's last frame. How the frames before it differ is a digit more, the only thing that
     is learned: 0 where nothing moves, else one of two. So there are 8 * 3^4 * 3 = 1,944 codes. A square tells of its
-    own pixels alone.
+    own pixels alone, but that if it `sees_before` it notices how the last frame before its own differs, too.
 
     soft: a pixel's third tone is not the second colour in the shade, but half-way between the two. Shade is for stripes
     of black on flat colours; what is between is for drawings with shading and soft edges.

@@ -47,9 +47,10 @@ class TokenizerConfig:
 class VideoTokenizer(nn.Module):
     """Pixels are float32 in [-1, 1], batch x frames x height x width x 3. Codes are int64 in [0, quantizer.codes).
 
-    A code tells of its own block of pixels alone. Decoding is causal: a frame does not depend on later blocks. So a
-    long video can be encoded and decoded piece by piece (`encode_stream`, `decode_stream`), each piece of codes
-    preceded by as many layers as the decoder looks back.
+    A code tells of its own block of pixels alone; if it `sees_before`, its digit of motion tells of the frame before,
+    too. Decoding is causal: a frame does not depend on later blocks. So a long video can be encoded and decoded piece
+    by piece (`encode_stream`, `decode_stream`), each piece of codes preceded by as many layers as the decoder looks
+    back.
     """
 
     def __init__(self, config: TokenizerConfig) -> None:
@@ -142,7 +143,9 @@ class VideoTokenizer(nn.Module):
 
     def encode_clip(self, clip: Clip, *, loop: bool = False, refine: int = 0) -> Int[Tensor, "time rows columns"]:
         """loop: time is a circle; to fill its last layer, up to `cell.frames` - 1 frames are held for one more. refine:
-        as `encode_stream` does, unless it is a loop."""
+        as `encode_stream` does. Raises: ValueError if a loop is to be refined, or learned codes are."""
+        if loop and refine:
+            raise ValueError("loops cannot be refined: encode them as they are")
         if not loop:
             return torch.cat(list(self.encode_stream(iter(clip.frames), refine=refine)))
         layers = layers_of_loop(len(clip), self.config.cell)
@@ -188,15 +191,16 @@ class VideoTokenizer(nn.Module):
 
         Raises: ValueError for learned codes that are to be refined.
         """
-        if refine and not isinstance(self.quantizer, Mosaic):
+        mosaic = self.quantizer if refine else None
+        if mosaic is not None and not isinstance(mosaic, Mosaic):
             raise ValueError(f"only mosaics can be refined, found codes of kind {self.config.quantizer.kind}")
         source, step = iter(frames), self.config.cell.frames
         past: list[UInt8[np.ndarray, "height width 3"]] = []  # one frame, in whose place the first may stand alone
         while piece := list(islice(source, layers * step if past else 1 + (layers - 1) * step)):
             pixels = _pixels(np.stack(past + piece), self.device)[None]
             codes = self.encode(pixels)
-            if refine and isinstance(self.quantizer, Mosaic):
-                codes = refined(self.quantizer, self.reconstruct, pixels, codes, turns=refine)
+            if mosaic is not None:
+                codes = refined(mosaic, self.reconstruct, pixels, codes, turns=refine)
             yield codes[0, len(past) :]
             past = piece[-1:]
 

@@ -45,6 +45,8 @@ def test_what_cannot_be_better_stays() -> None:
     assert torch.equal(refined(mosaic.quantizer, mosaic.reconstruct, frames, codes, turns=1), codes)
 
 
-def test_learned_codes_are_refused(clip: Clip) -> None:
+def test_loops_and_learned_codes_are_refused(tokenizer: VideoTokenizer, clip: Clip) -> None:
+    with pytest.raises(ValueError, match="loops"):
+        tokenizer.encode_clip(clip, loop=True, refine=1)
     with pytest.raises(ValueError, match="only mosaics"):
         VideoTokenizer(TokenizerConfig(channels=16)).encode_clip(clip, refine=1)
