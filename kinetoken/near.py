@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from kinetoken.memory import Memory
 from kinetoken.norm import RMSNorm
+from kinetoken.through_time import plus_through_time
 
 
 class NearBlock(nn.Module):
@@ -31,16 +32,15 @@ class NearBlock(nn.Module):
         """loop: the last layer precedes the first. Else the ends are taken to go on as they are. memory: of the layers
         before these; then every layer is an end."""
         images = self.norm(cells).flatten(0, 1).permute(0, 3, 1, 2)
-        present = F.silu(self.space(images)).permute(0, 2, 3, 1).unflatten(0, cells.shape[:2])
+        seen = F.silu(self.space(images), inplace=not torch.is_grad_enabled())
+        layers = seen.permute(0, 2, 3, 1).unflatten(0, cells.shape[:2])
         if memory is not None:
-            all_layers = memory.cells(self, present)
-            all_layers = torch.cat((all_layers[:, :1], all_layers), dim=1)  # the first is taken to follow itself
-            previous, following = all_layers[:, -present.shape[1] - 1 : -1], present
-        else:
-            first, last = (present[:, -1:], present[:, :1]) if loop else (present[:, :1], present[:, -1:])
-            previous = torch.cat((first, present[:, :-1]), dim=1)
-            following = torch.cat((present[:, 1:], last), dim=1)
-        return cells + self.time(torch.cat((previous, present, following), dim=-1))
+            layers = memory.cells(self, layers)
+        time = layers.shape[1]
+        now = list(range(time - cells.shape[1], time))
+        previous = [(layer - 1) % time if loop else max(layer - 1, 0) for layer in now]
+        following = [(layer + 1) % time if loop else min(layer + 1, time - 1) for layer in now]
+        return plus_through_time(cells, self.time, layers, previous, now, following if memory is None else now)
 
 
 class NearBlocks(nn.ModuleList):

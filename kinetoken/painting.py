@@ -77,31 +77,33 @@ class ThingsOnGrid(nn.Module):
         middles = [torch.arange(count, device=things.device) + 0.5 for count in (columns, rows)]
         x, y = (middle - seat[..., None] for middle, seat in zip(middles, poses.seats.unbind(-1), strict=True))
         sights = self._sights(looks, x, y, poses.radii[:, :1, None])
-        told = sights.new_zeros(batch * time, *sights.shape[1:]).index_add(0, layer, sights).flatten(0, 2)
+        cells = torch.arange(rows * columns, device=things.device)
+        whole_layers = layer[:, None] * len(cells) + cells
+        told = sights.new_zeros(batch * time * len(cells), sights.shape[-1])
+        told.index_add_(0, whole_layers.flatten(), sights.flatten(0, 2))
 
         drawable = _near(x, y, poses.radii) & (slot > 0)[:, None, None]  # the view is everywhere
         which, row, column = drawable.nonzero(as_tuple=True)
         place = (layer[which] * rows + row) * columns + column
         drawing = self.drawing(looks, slot, which, x[which, :, column], y[which, :, row], poses)
-        told = told.index_add(0, place, self.tell(drawing))
+        told.index_add_(0, place, self.tell(drawing))
         views = slot == 0
         grounds = self.ground(looks[views], y[views, 0], poses.radii[views, 0], columns)
-        drawn = told.new_zeros(batch * time, rows, columns, self.draw.out_features)
-        drawn = drawn.index_add(0, layer[views], grounds).flatten(0, 2)
-        drawn = drawn.index_add(0, place, self.draw(drawing))
+        drawn = told.new_zeros(len(told), self.draw.out_features)
+        drawn.index_add_(0, whole_layers[views].flatten(), grounds.flatten(0, 2))
+        drawn.index_add_(0, place, self.draw(drawing))
         near = torch.zeros(len(told), dtype=torch.bool, device=told.device).index_fill(0, place, True)
         return Painted(*(part.unflatten(0, (batch, time, rows, columns)) for part in (told, drawn, near)))
 
     def coloured(
-        self, near: Bool[Tensor, "batch time rows columns"], colours: Int[Tensor, "batch time rows columns"]
-    ) -> Float[Tensor, "batch time rows columns head_width"]:
+        self, colours: Int[Tensor, "batch time rows columns"], places: Int[Tensor, " places"]
+    ) -> Float[Tensor, "places head_width"]:
         """For their logits, what cells near to things are told of the colours of their squares. colours: the first
-        digit of each cell's code, HIDDEN where it is not known."""
+        digit of each cell's code, HIDDEN where it is not known. places: as if all cells were in one row."""
         if self.colours is None:
-            return self.draw.bias.new_zeros(*near.shape, self.draw.out_features)
-        places = near.flatten().nonzero()[:, 0]
-        told = self.colours(colours, places)
-        return told.new_zeros(near.numel(), told.shape[1]).index_add(0, places, told).unflatten(0, near.shape)
+            return self.draw.bias.new_zeros(len(places), self.draw.out_features)
+        told: Tensor = self.colours(colours, places)
+        return told
 
     def _sights(
         self,
@@ -172,7 +174,7 @@ class Drawing(nn.Module):
         points = _on_the_thing(x, y, poses.radii[which], poses.angles[which])
         places = torch.stack((x, y), dim=-1)
         where = torch.cat((waves(points, RADIUS_WAVES).flatten(1), waves(places, PLACE_WAVES).flatten(1)), dim=-1)
-        cells = (self.whole(looks) + self.slot(slots))[which] + self.enter(where)
+        cells = (self.whole(looks) + self.slot(slots)).index_select(0, which) + self.enter(where)
         for stroke in self.strokes:
             cells = stroke(cells)
         return F.silu(cells)
@@ -205,7 +207,7 @@ class Ground(nn.Module):
         cells = (self.whole(looks)[:, None] + self.down(where))[:, :, None] + parity
         for stroke in self.strokes:
             cells = stroke(cells)
-        return self.leave(F.silu(cells))[:, :, torch.arange(columns, device=y.device) % 2]
+        return self.leave(F.silu(cells)).repeat(1, 1, -(-columns // 2), 1)[:, :, :columns]
 
 
 class SquareColours(nn.Module):

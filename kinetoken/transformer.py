@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from kinetoken.code_digits import DigitTable, rows_of_digits
@@ -121,11 +121,12 @@ class TransformerConfig:
 
 
 class Features(NamedTuple):
-    """What the network makes of a canvas, before any logits."""
+    """What the network makes of a canvas, before any logits. cells: of the whole grid, or those that were asked for, in
+    its order."""
 
     words: Float[Tensor, "batch words width"]
     things: Float[Tensor, "batch time things width"]
-    cells: Float[Tensor, "batch time rows columns head_width"]
+    cells: Float[Tensor, "*places head_width"]
 
 
 class Transformer(nn.Module):
@@ -198,11 +199,13 @@ class Transformer(nn.Module):
         *,
         loop: bool = False,
         painted: Painted | None = None,
+        asked: Bool[Tensor, "batch time rows columns"] | None = None,
     ) -> Features:
-        """Features of every word, thing and cell. Logits are asked for separately, only where they are needed.
+        """Features of every word and thing, and of cells. Logits are asked for separately, only where they are needed.
 
         The grid must be made of whole patches; any number of them will do, none among them. layout: None is one that
-        nobody has told. loop: time is a circle. painted: what `painted` says, if that has been asked before.
+        nobody has told. loop: time is a circle. painted: what `painted` says, if that has been asked before. asked: of
+        which cells; of all if None.
         """
         if self.config.looks and (layout is None or not layout.shape[2]):
             layout = self.config.untold(len(grid), grid.shape[1]).to(grid.device)
@@ -212,7 +215,7 @@ class Transformer(nn.Module):
         if painted is None:
             painted = self._painted(gist, layout, grid.shape[2], grid.shape[3], loop)
         rotation = self._rotation(text.shape[1], _shape(*grid.shape[1:]), loop)
-        whole, cells = self._through(told, gist, grid, painted, rotation, loop=loop)
+        whole, cells = self._through(told, gist, grid, painted, rotation, asked, loop=loop)
         words, things = whole.tensor_split((text.shape[1],), dim=1)
         things = things.unflatten(1, (grid.shape[1], -1))
         if self.config.looks:
@@ -225,10 +228,12 @@ class Transformer(nn.Module):
         grid: Int[Tensor, "batch layers rows columns"],
         layout: Int[Tensor, "told time things digits"],
         painted: Painted,
+        asked: Bool[Tensor, "batch layers rows columns"],
         memory: Memory,
-    ) -> Float[Tensor, "batch layers rows columns head_width"]:
-        """Features of the cells of the next layers after those that are remembered. Those of them in which nothing is
-        unknown are remembered, too; words and things are from the first time on. painted: of these layers."""
+    ) -> Float[Tensor, "asked head_width"]:
+        """Features of those cells that are asked for, of the next layers after those that are remembered. Layers in
+        which nothing is unknown are remembered, too; words and things are from the first time on. painted: of these
+        layers."""
         said = F.embedding(text, self.embedding.weight)
         gist, patches = self.gist(text, said), grid.shape[2] * grid.shape[3] // prod(self.config.patch)
         rotation = self._rotation(text.shape[1], _shape(memory.time, *grid.shape[2:]))
@@ -241,7 +246,7 @@ class Transformer(nn.Module):
         done = int((grid != Vocabulary.MASK).all(3).all(2).all(0).cumprod(0).sum())
         with memory.asked(told.shape[1], grid.shape[1], done, patches, grid.device):
             turns = torch.cat((of_told, of_cells), dim=1)
-            _, cells = self._through(told, gist, grid, painted, turns, memory=memory)
+            _, cells = self._through(told, gist, grid, painted, turns, asked, memory=memory)
         return cells
 
     def _told(
@@ -267,10 +272,11 @@ class Transformer(nn.Module):
         grid: Int[Tensor, "batch time rows columns"],
         painted: Painted,
         rotation: Float[Tensor, "2 positions channels"],
+        asked: Bool[Tensor, "batch time rows columns"] | None,
         *,
         loop: bool = False,
         memory: Memory | None = None,
-    ) -> tuple[Float[Tensor, "batch told_positions width"], Float[Tensor, "batch time rows columns head_width"]]:
+    ) -> tuple[Float[Tensor, "batch told_positions width"], Float[Tensor, "*places head_width"]]:
         """Features of words and things, and of cells: through near blocks, all layers, and near blocks again."""
         cells, fine = F.embedding(grid, self._id_vectors()) + painted.told, []
         near_in, near_out = (
@@ -291,11 +297,26 @@ class Transformer(nn.Module):
         for (blocks, widen), known in reversed(list(zip(near_out, fine, strict=True))):
             cells = known + rearrange(widen(cells), "b t r k (pr pk c) -> b t (r pr) (k pk) c", pr=2, pk=2)
             cells = blocks(cells, loop, memory)
-        heads = (*grid.shape, self.config.head_code_width)
-        cells = self.code_enter(self.code_norm(cells)) if grid.numel() else cells.new_zeros(heads)
+        return told, self._heads(cells, grid, painted, asked)
+
+    def _heads(
+        self,
+        cells: Float[Tensor, "batch time rows columns code_width"],
+        grid: Int[Tensor, "batch time rows columns"],
+        painted: Painted,
+        asked: Bool[Tensor, "batch time rows columns"] | None,
+    ) -> Float[Tensor, "*places head_width"]:
+        """What logits are made of, of the cells that are asked for."""
+        if not grid.numel():
+            return cells.new_zeros(*(grid.shape if asked is None else (0,)), self.config.head_code_width)
+        places = torch.arange(grid.numel(), device=grid.device) if asked is None else asked.flatten().nonzero()[:, 0]
+        drawn = painted.drawn.expand(*grid.shape, -1).flatten(0, 3).index_select(0, places)
+        features = self.code_enter(self.code_norm(cells.flatten(0, 3).index_select(0, places))) + drawn
         if painted.near is not None:
-            cells = cells + self.things_on_grid.coloured(painted.near, self._first_digits(grid))
-        return told, cells + painted.drawn
+            which = painted.near.flatten().index_select(0, places).nonzero()[:, 0]
+            told = self.things_on_grid.coloured(self._first_digits(grid), places[which])
+            features = features.index_add(0, which, told)
+        return features.unflatten(0, grid.shape) if asked is None else features
 
     def painted(
         self,

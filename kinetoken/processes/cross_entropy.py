@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 PLACES_AT_ONCE = 1024  # whose logits, a few MB, stay in a processor's cache
+LEAST = 1e-37  # likelihood, above which fp32 has all its digits: no code costs more than 85 nats
 
 
 def linear_cross_entropy(
@@ -29,21 +30,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, answers: Tensor, shares: Tensor) -> Tensor:
         total = features.new_zeros((), dtype=torch.float32)
-        of_features = torch.empty_like(features)
+        of_features, weighted = torch.empty_like(features), features * shares[:, None].to(features.dtype)
         of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         rows, shift = weight.to(features.dtype), bias.to(features.dtype)
         with torch.autocast(features.device.type, enabled=False):
             for start in range(0, len(features), PLACES_AT_ONCE):
                 here = slice(start, start + PLACES_AT_ONCE)
-                log_likelihood = F.linear(features[here], rows, shift).float().log_softmax(-1)
-                answer, share = answers[here, None], shares[here, None]
-                total -= (share * log_likelihood.gather(-1, answer)).sum()
-                error = log_likelihood.exp_()
-                error.scatter_add_(-1, answer, error.new_full(answer.shape, -1.0)).mul_(share)
-                of_bias += error.sum(0)
+                logits = F.linear(features[here], rows, shift).float()
+                answer, share = answers[here, None], shares[here]
+                likelihood = torch.softmax(logits, -1, out=logits)
+                total -= share @ likelihood.gather(-1, answer)[:, 0].clamp_min(LEAST).log()
+                error = likelihood.scatter_add_(-1, answer, likelihood.new_full(answer.shape, -1.0))
+                of_bias.addmv_(error.T, share)
                 error = error.to(features.dtype)
-                of_features[here] = error @ rows
-                of_weight += error.T @ features[here]
+                torch.mm(error, rows, out=of_features[here])
+                of_weight += error.T @ weighted[here]
+        of_features *= shares[:, None].to(features.dtype)
         ctx.save_for_backward(of_features, of_weight, of_bias)
         return total
 

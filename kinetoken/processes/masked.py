@@ -38,8 +38,8 @@ class MaskedObjective(nn.Module):
 
     def forward(self, batch: CanvasBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         canvas = training_canvas(batch, self.masking)
-        words, things, cells = self.network(*canvas.masked, loop=canvas.loop)
         hidden_text, hidden_grid = ~canvas.text_known, ~canvas.grid_known
+        words, things, cells = self.network(*canvas.masked, loop=canvas.loop, asked=hidden_grid)
         told = canvas.layout[..., 0] != HIDDEN
         hidden_things = to_be_written(canvas)
         grid_loss = thing_loss = guess_loss = cells.new_zeros(())
@@ -47,14 +47,17 @@ class MaskedObjective(nn.Module):
         if hidden_grid.any():
             answers = canvas.grid[hidden_grid] - self.network.config.vocabulary.text_end
             shares = (1 / shares.mean((1, 2, 3), keepdim=True).clamp_min(FEWEST)).expand_as(hidden_grid)[hidden_grid]
-            grid_loss = linear_cross_entropy(*self.network.grid_head(cells[hidden_grid]), answers, shares)
-        if hidden_text.any():
-            words = self.network.told_words(words, canvas.masked[2], loop=canvas.loop)
-        text_logits = self.network.text_logits(words[hidden_text]).float()
+            grid_loss = linear_cross_entropy(*self.network.grid_head(cells), answers, shares)
+        known, written = canvas.masked[2], hidden_text.any(1)
+        words = words[written]
+        if len(words):
+            layouts = known[written] if known.shape[2] else known
+            words = self.network.told_words(words, layouts, loop=canvas.loop)
+        text_logits = self.network.text_logits(words[hidden_text[written]]).float()
         text_loss = F.cross_entropy(text_logits, canvas.text[hidden_text], reduction="sum")
         thing_shares = hidden_things.float()
         if hidden_things.any():
-            known, head, answers = canvas.masked[2], self.network.things_out, canvas.layout[hidden_things]
+            head, answers = self.network.things_out, canvas.layout[hidden_things]
             others = at(together(known, canvas.loop), hidden_things)
             asked = head.asked(things[hidden_things], beside(known, canvas.loop)[hidden_things], others)
             nats, misguess = head.cross_entropy(asked, answers), head.misguess(asked, answers)
@@ -153,10 +156,11 @@ class _Asked:
         grid, asked = (of[:, now].expand(told, -1, -1, -1) for of in (canvas.masked[1], places))
         painted = self.painted.part(told, now)
         if self.memory:
-            cells = self.network.next_cells(texts, grid, layouts, painted, self.memory)
+            cells = self.network.next_cells(texts, grid, layouts, painted, asked, self.memory)
         else:
-            cells = self.network(texts, grid, layouts[:, now], loop=canvas.loop, painted=painted).cells
-        conditional, *free = self.network.grid_logits(cells[asked]).float().chunk(told)
+            layouts = layouts[:, now]
+            cells = self.network(texts, grid, layouts, loop=canvas.loop, painted=painted, asked=asked).cells
+        conditional, *free = self.network.grid_logits(cells).float().chunk(told)
         return free[0] + self.config.guidance * (conditional - free[0]) if free and guided else conditional
 
 

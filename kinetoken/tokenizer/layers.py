@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from kinetoken.grid import CellSize, GridShape
 from kinetoken.norm import RMSNorm
+from kinetoken.through_time import plus_through_time
 
 FRAME_CHANNELS = 48
 DRAWN = 2.0  # the logit of what is drawn against what is carried, to begin with
@@ -78,9 +79,10 @@ class SpaceTimeBlock(nn.Module):
         self, x: Float[Tensor, "batch time rows columns channels"]
     ) -> Float[Tensor, "batch time rows columns channels"]:
         images = rearrange(self.norm(x), "b t r k c -> (b t) c r k")  # a view: this is torch's channels_last layout
-        present = rearrange(F.silu(self.space(images)), "(b t) c r k -> b t r k c", b=x.shape[0])
-        previous = torch.cat((present[:, :1], present[:, :-1]), dim=1)
-        return x + self.time(torch.cat((previous, present), dim=-1))
+        seen = F.silu(self.space(images), inplace=not torch.is_grad_enabled())
+        present = rearrange(seen, "(b t) c r k -> b t r k c", b=x.shape[0])
+        now = list(range(x.shape[1]))
+        return plus_through_time(x, self.time, present, [0, *now[:-1]], now)
 
 
 class Frames(nn.Module):
@@ -116,8 +118,9 @@ class PictureBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "pictures rows columns channels"]
     ) -> Float[Tensor, "pictures rows columns channels"]:
-        seen = self.space(rearrange(self.norm(x), "n r k c -> n c r k"))
-        return x + self.leave(F.silu(rearrange(seen, "n c r k -> n r k c")))
+        images = rearrange(self.norm(x), "n r k c -> n c r k")
+        seen = F.silu(self.space(images), inplace=not torch.is_grad_enabled())
+        return x + self.leave(rearrange(seen, "n c r k -> n r k c"))
 
 
 class Pictures(nn.Module):
