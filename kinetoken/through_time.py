@@ -30,8 +30,8 @@ class _ThroughTime(torch.autograd.Function):
         ctx.seen = seen
         total = (x + bias).contiguous()
         for which, share in zip(seen, weight.chunk(len(seen), dim=1), strict=True):
-            for here, there in _runs(which):
-                _add_product(_places(total, here), _places(layers, there), share.T)
+            for sums, factors in _runs(which, (total,), (layers,)):
+                _add_product(sums, factors, share.T)
         return total
 
     @staticmethod
@@ -39,41 +39,37 @@ class _ThroughTime(torch.autograd.Function):
         (gradient,) = gradients
         weight, layers = ctx.saved_tensors
         gradient = gradient.contiguous()
-        of_layers, of_shares = torch.zeros_like(layers, memory_format=torch.contiguous_format), []
+        of_layers, of_weight = torch.zeros_like(layers, memory_format=torch.contiguous_format), []
         for which, share in zip(ctx.seen, weight.chunk(len(ctx.seen), dim=1), strict=True):
             of_share = torch.zeros_like(share)
-            for here, there in _runs(which):
-                given, source = _places(gradient, here), _places(layers, there)
-                _add_product(_places(of_layers, there), given, share)
-                of_share += (given.transpose(1, 2) @ source).sum(0)
-            of_shares.append(of_share)
-        of_bias = gradient.flatten(0, -2).sum(0)
-        return gradient, torch.cat(of_shares, dim=1), of_bias, of_layers, None
+            for given, factors, sums in _runs(which, (gradient,), (layers, of_layers)):
+                _add_product(sums, given, share)
+                of_share += (given.mT @ factors).sum(0)
+            of_weight.append(of_share)
+        return gradient, torch.cat(of_weight, dim=1), gradient.flatten(0, -2).sum(0), of_layers, None
 
 
-def _runs(which: Sequence[int]) -> Iterator[tuple[slice, slice]]:
-    """(layers that see, layers that they see), as few pairs as there can be."""
+def _runs(which: Sequence[int], seeing: Sequence[Tensor], seen: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Views (clips x places x channels) of layers of `seeing` that see successive ones of `seen`, and of those, as few
+    as there can be. Where all of them see all there are, the clips are as one."""
     start = 0
-    for place in range(1, len(which) + 1):
-        if place == len(which) or which[place] != which[place - 1] + 1:
-            yield slice(start, place), slice(which[start], which[start] + place - start)
-            start = place
-
-
-def _places(
-    layers: Float[Tensor, "batch time rows columns channels"], which: slice
-) -> Float[Tensor, "batch places channels"]:
-    """A view. If the layers are all there are, the batch is one."""
-    some = layers[:, which]
-    return some.flatten(0, 3)[None] if some.shape == layers.shape else some.flatten(1, 3)
+    for end in range(1, len(which) + 1):
+        if end < len(which) and which[end] == which[end - 1] + 1:
+            continue
+        here, there = slice(start, end), slice(which[start], which[start] + end - start)
+        parts = [of[:, here] for of in seeing] + [of[:, there] for of in seen]
+        whole = end - start == len(which) == seen[0].shape[1]
+        yield [part.flatten(0, 3)[None] if whole else part.flatten(1, 3) for part in parts]
+        start = end
 
 
 def _add_product(
-    total: Float[Tensor, "batch places channels"],
-    factors: Float[Tensor, "batch places width"],
+    total: Float[Tensor, "clips places channels"],
+    factors: Float[Tensor, "clips places width"],
     matrix: Float[Tensor, "width channels"],
 ) -> None:
+    """Where the total lies. (Not by addmm_ and baddbmm_, which torch's counter of operations does not know.)"""
     if len(total) == 1:
-        total[0].addmm_(factors[0], matrix)
+        torch.addmm(total[0], factors[0], matrix, out=total[0])
     else:
-        total.baddbmm_(factors, matrix.expand(len(total), -1, -1))
+        torch.baddbmm(total, factors, matrix.expand(len(total), -1, -1), out=total)

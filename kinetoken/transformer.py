@@ -228,12 +228,12 @@ class Transformer(nn.Module):
         grid: Int[Tensor, "batch layers rows columns"],
         layout: Int[Tensor, "told time things digits"],
         painted: Painted,
-        asked: Bool[Tensor, "batch layers rows columns"],
         memory: Memory,
-    ) -> Float[Tensor, "asked head_width"]:
-        """Features of those cells that are asked for, of the next layers after those that are remembered. Layers in
-        which nothing is unknown are remembered, too; words and things are from the first time on. painted: of these
-        layers."""
+        asked: Bool[Tensor, "batch layers rows columns"] | None = None,
+    ) -> Float[Tensor, "*places head_width"]:
+        """Features of cells of the next layers after those that are remembered. Those of these in which nothing is
+        unknown are remembered, too; words and things are from the first time on. painted: of these layers. asked: of
+        which cells; of all if None."""
         said = F.embedding(text, self.embedding.weight)
         gist, patches = self.gist(text, said), grid.shape[2] * grid.shape[3] // prod(self.config.patch)
         rotation = self._rotation(text.shape[1], _shape(memory.time, *grid.shape[2:]))

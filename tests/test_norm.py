@@ -3,7 +3,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinetoken.norm import EPSILON, RMSNorm
+from kinetoken.norm import EPSILON, RMSNorm, normalised
 
 
 @settings(deadline=None, max_examples=25)
@@ -21,6 +21,21 @@ def test_equals_torchs_own_with_its_gradients(channels, places, size):
     largest = [float(gradient.abs().max()) for gradient in plain_gradients]
     for ours, theirs, scale in zip(mine_gradients, plain_gradients, largest, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * max(scale, 1e-6) + 1e-7)
+
+
+def test_two_at_once_are_normalised_as_each_would_be():
+    """Queries and keys, each by weights of its own, with gradients."""
+    torch.manual_seed(0)
+    both, weights = torch.randn(2, 3, 4, 5, 8, requires_grad=True), torch.randn(2, 1, 1, 1, 8, requires_grad=True)
+    at_once = normalised(both, weights)
+    apart = torch.stack([F.rms_norm(x, (8,), weight.flatten(), EPSILON) for x, weight in zip(both, weights, strict=True)])
+    torch.testing.assert_close(at_once, apart)
+    with torch.no_grad():
+        torch.testing.assert_close(normalised(both, weights), apart)
+    above = torch.randn_like(both)
+    found = (torch.autograd.grad(of, (both, weights), above) for of in (at_once, apart))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_half_precision_in_and_out():

@@ -3,9 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from kinetoken.data.toybox_layout import LOOKS, THINGS
 from kinetoken.layer import attend, rotate, rotation_by
 from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
+from tests.conftest import noisy
 
 CONFIG = TransformerConfig(text_codes=300, visual_codes=50, levels=(5, 10), depth=2)
 
@@ -36,6 +38,23 @@ def test_logits_for_some_places_are_those_of_all_places(network: Transformer) ->
     some = torch.rand(2, 2, 8, 8) < 0.3
     everything = network.grid_logits(cells.flatten(0, 3))
     torch.testing.assert_close(network.grid_logits(cells[some]), everything[some.flatten()])
+
+
+@pytest.mark.parametrize("looks", [(), LOOKS], ids=["gist", "layout"])
+@torch.inference_mode()
+def test_cells_that_are_asked_for_are_those_of_the_whole_grid(looks: tuple[int, ...]) -> None:
+    network = noisy(replace(CONFIG, levels=(8, 3), visual_codes=24, squares=True, looks=looks, things=THINGS))
+    text, vocabulary = torch.randint(4, 300, (2, 7)), network.config.vocabulary
+    grid = torch.randint(vocabulary.text_end, vocabulary.size, (2, 3, 8, 8))
+    asked = torch.rand(grid.shape) < 0.3
+    canvas = text, grid.masked_fill(asked, Vocabulary.MASK)
+    if looks:
+        layout = torch.zeros(2, 3, network.config.slots, network.config.untold(1, 1).shape[-1], dtype=torch.int64)
+        layout[:, :, :3] = 1
+        canvas = *canvas, layout
+    whole = network(*canvas).cells
+    torch.testing.assert_close(network(*canvas, asked=asked).cells, whole[asked], atol=1e-5, rtol=1e-5)
+    assert network(*canvas, asked=torch.zeros_like(asked)).cells.shape == (0, network.config.head_code_width)
 
 
 def test_mask_is_never_an_answer(network: Transformer) -> None:

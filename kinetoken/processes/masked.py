@@ -156,7 +156,7 @@ class _Asked:
         grid, asked = (of[:, now].expand(told, -1, -1, -1) for of in (canvas.masked[1], places))
         painted = self.painted.part(told, now)
         if self.memory:
-            cells = self.network.next_cells(texts, grid, layouts, painted, asked, self.memory)
+            cells = self.network.next_cells(texts, grid, layouts, painted, self.memory, asked)
         else:
             layouts = layouts[:, now]
             cells = self.network(texts, grid, layouts, loop=canvas.loop, painted=painted, asked=asked).cells

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kinetoken.grid import CellSize, GridShape
 from kinetoken.norm import RMSNorm
 from kinetoken.through_time import plus_through_time
+from kinetoken.tokenizer.past import Past
 
 FRAME_CHANNELS = 48
 DRAWN = 2.0  # the logit of what is drawn against what is carried, to begin with
@@ -46,10 +47,10 @@ def blocks_from_frames(
 
 
 def frames_from_blocks(
-    blocks: Float[Tensor, "batch time rows columns values"], cell: CellSize
+    blocks: Float[Tensor, "batch time rows columns values"], cell: CellSize, *, begun: bool = False
 ) -> Float[Tensor, "batch frames height width 3"]:
     """Depth-to-space: the inverse of `blocks_from_frames`, before any cropping. Of the first block only the last frame
-    is kept."""
+    is kept, unless others have come before."""
     frames = rearrange(
         blocks,
         "b t r k (ft fh fw c) -> b (t ft) (r fh) (k fw) c",
@@ -57,7 +58,7 @@ def frames_from_blocks(
         fh=cell.height,
         fw=cell.width,
     )
-    return frames[:, cell.frames - 1 :]
+    return frames if begun else frames[:, cell.frames - 1 :]
 
 
 class SpaceTimeBlock(nn.Module):
@@ -76,13 +77,35 @@ class SpaceTimeBlock(nn.Module):
         nn.init.zeros_(self.time.bias)
 
     def forward(
-        self, x: Float[Tensor, "batch time rows columns channels"]
+        self, x: Float[Tensor, "batch time rows columns channels"], past: Past | None = None
     ) -> Float[Tensor, "batch time rows columns channels"]:
+        """past: of the layers before these."""
         images = rearrange(self.norm(x), "b t r k c -> (b t) c r k")  # a view: this is torch's channels_last layout
         seen = F.silu(self.space(images), inplace=not torch.is_grad_enabled())
-        present = rearrange(seen, "(b t) c r k -> b t r k c", b=x.shape[0])
-        now = list(range(x.shape[1]))
-        return plus_through_time(x, self.time, present, [0, *now[:-1]], now)
+        layers = rearrange(seen, "(b t) c r k -> b t r k c", b=x.shape[0])
+        if past is not None:
+            layers = past.joined(self, layers)
+        count, time = layers.shape[1], x.shape[1]
+        return plus_through_time(x, self.time, layers, _previous(count, time), range(count - time, count))
+
+
+def _previous(layers: int, time: int) -> list[int]:
+    """The layer before each of the last `time` of so many. The first is before itself."""
+    return [max(layer - 1, 0) for layer in range(layers - time, layers)]
+
+
+class SpaceTimeBlocks(nn.ModuleList):
+    """One after another."""
+
+    def __init__(self, channels: int, count: int) -> None:
+        super().__init__(SpaceTimeBlock(channels) for _ in range(count))
+
+    def forward(
+        self, x: Float[Tensor, "batch time rows columns channels"], past: Past | None = None
+    ) -> Float[Tensor, "batch time rows columns channels"]:
+        for block in self:
+            x = block(x, past)
+        return x
 
 
 class Frames(nn.Module):
@@ -92,15 +115,15 @@ class Frames(nn.Module):
     def __init__(self, frames: int, values_in: int, channels: int, blocks: int, values_out: int) -> None:
         super().__init__()
         self.enter = nn.Linear(values_in // frames, channels)
-        self.blocks = nn.Sequential(*(SpaceTimeBlock(channels) for _ in range(blocks)))
+        self.blocks = SpaceTimeBlocks(channels, blocks)
         self.norm = RMSNorm(channels)
         self.leave = nn.Linear(channels, values_out // frames)
 
     def forward(
-        self, frames: Float[Tensor, "batch frames rows columns values_in"]
+        self, frames: Float[Tensor, "batch frames rows columns values_in"], past: Past | None = None
     ) -> tuple[Float[Tensor, "batch frames rows columns channels"], Float[Tensor, "batch frames rows columns values"]]:
         """(features, values) of each frame."""
-        features = self.norm(self.blocks(self.enter(frames)))
+        features = self.norm(self.blocks(self.enter(frames), past))
         return features, self.leave(features)
 
 
@@ -186,6 +209,7 @@ class Between(nn.Module):
         self,
         blocks: Float[Tensor, "batch time rows columns values"],
         features: Float[Tensor, "batch frames rows columns channels"],
+        past: Past | None = None,
     ) -> Float[Tensor, "batch time rows columns values"]:
         cell = self.cell
         drawn = rearrange(
@@ -197,7 +221,8 @@ class Between(nn.Module):
         moving = rearrange(features, "b (t f) r k v -> b t f r k v", f=cell.frames)[:, :, :-1]
         said = rearrange(self.leave(moving), "b t f r k (v h w) -> b t f v (r h) (k w)", h=cell.height, w=cell.width)
         from_before, from_end, shares = said.split((2, 2, 3), dim=3)
-        before = torch.cat((ends[:, :1], ends[:, :-1]), dim=1)
+        all_ends = ends if past is None else past.joined(self, ends)
+        before = all_ends[:, _previous(all_ends.shape[1], ends.shape[1])]
         pictures = torch.stack((between, _fetched(before, from_before), _fetched(ends, from_end)), dim=3)
         mixed = (pictures * shares.softmax(3)[:, :, :, :, None]).sum(3)
         return rearrange(
@@ -238,7 +263,7 @@ class Stack(nn.Module):
         self.enter = nn.Linear(values_in, channels)
         self.before = SpaceTimeBlock(channels)
         self.down = nn.Linear(4 * channels, wide)
-        self.blocks = nn.Sequential(*(SpaceTimeBlock(wide) for _ in range(blocks)))
+        self.blocks = SpaceTimeBlocks(wide, blocks)
         self.coarse_norm = RMSNorm(wide)
         self.up = nn.Linear(wide, 4 * channels)
         self.after = SpaceTimeBlock(channels)
@@ -248,13 +273,13 @@ class Stack(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(
-        self, x: Float[Tensor, "batch time rows columns values_in"]
+        self, x: Float[Tensor, "batch time rows columns values_in"], past: Past | None = None
     ) -> Float[Tensor, "batch time rows columns values_out"]:
-        x = self.before(self.enter(x))
+        x = self.before(self.enter(x), past)
         fours = rearrange(_evened(x), "b t (r pr) (k pk) c -> b t r k (pr pk c)", pr=2, pk=2)
-        coarse = self.up(self.coarse_norm(self.blocks(self.down(fours))))
+        coarse = self.up(self.coarse_norm(self.blocks(self.down(fours), past)))
         back = rearrange(coarse, "b t r k (pr pk c) -> b t (r pr) (k pk) c", pr=2, pk=2)
-        return self.leave(self.norm(self.after(x + back[:, :, : x.shape[2], : x.shape[3]])))
+        return self.leave(self.norm(self.after(x + back[:, :, : x.shape[2], : x.shape[3]], past)))
 
     def flops(self, cells: int) -> float:
         """Multiply-adds counted as two, for one pass over `cells` cells."""
@@ -332,16 +357,17 @@ class Decoder(nn.Module):
         self,
         vectors: Float[Tensor, "batch time rows columns width"],
         rough: Float[Tensor, "batch time rows columns values"] | None = None,
+        past: Past | None = None,
     ) -> Float[Tensor, "batch time rows columns values"]:
-        """rough: what is to be corrected; nothing if None."""
+        """rough: what is to be corrected; nothing if None. past: of the layers before these, if there are any."""
         count = self.cell.frames
-        frames, blocks = self.stack(vectors).tensor_split((self.frames.enter.in_features * count,), dim=-1)
-        features, values = self.frames(rearrange(frames, "b t r k (f v) -> b (t f) r k v", f=count))
+        frames, blocks = self.stack(vectors, past).tensor_split((self.frames.enter.in_features * count,), dim=-1)
+        features, values = self.frames(rearrange(frames, "b t r k (f v) -> b (t f) r k v", f=count), past)
         blocks = blocks + rearrange(values, "b (t f) r k v -> b t r k (f v)", f=count)
         blocks = blocks if rough is None else blocks + rough
         if self.pictures is not None:
             blocks = self.pictures(blocks, torch.cat((vectors, features[:, count - 1 :: count]), dim=-1))
-        return blocks if self.between is None else self.between(blocks, features)
+        return blocks if self.between is None else self.between(blocks, features, past)
 
     @property
     def reach(self) -> int:

@@ -14,6 +14,7 @@ from kinetoken.clip import Clip
 from kinetoken.grid import CellSize, GridShape, layers_of_loop, picked, stretched
 from kinetoken.tokenizer.layers import Decoder, Encoder, blocks_from_frames, frames_from_blocks
 from kinetoken.tokenizer.mosaic import STILLS, Mosaic
+from kinetoken.tokenizer.past import Past
 from kinetoken.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig
 from kinetoken.tokenizer.refining import refined
 
@@ -49,8 +50,7 @@ class VideoTokenizer(nn.Module):
 
     A code tells of its own block of pixels alone; if it `sees_before`, its digit of motion tells of the frame before,
     too. Decoding is causal: a frame does not depend on later blocks. So a long video can be encoded and decoded piece
-    by piece (`encode_stream`, `decode_stream`), each piece of codes preceded by as many layers as the decoder looks
-    back.
+    by piece (`encode_stream`, `decode_stream`), each part of the decoder remembering what it looks back at.
     """
 
     def __init__(self, config: TokenizerConfig) -> None:
@@ -86,10 +86,13 @@ class VideoTokenizer(nn.Module):
     def quantize(self, frames: Float[Tensor, "batch frames height width 3"]) -> Quantized:
         return self.quantizer(self.encoder(blocks_from_frames(frames, self.config.cell)))
 
-    def reconstruct(self, quantized: Float[Tensor, "batch time rows columns width"]) -> Float[Tensor, "b t h w 3"]:
-        """Pixels of the whole grid, unclamped and uncropped."""
+    def reconstruct(
+        self, quantized: Float[Tensor, "batch time rows columns width"], past: Past | None = None
+    ) -> Float[Tensor, "b t h w 3"]:
+        """Pixels of the whole grid, unclamped and uncropped. past: of the layers before these."""
         rough = self.quantizer.enlarged(quantized) if isinstance(self.quantizer, Mosaic) else None
-        return frames_from_blocks(self.decoder(quantized, rough), self.config.cell)
+        begun = past is not None and past.begun
+        return frames_from_blocks(self.decoder(quantized, rough, past), self.config.cell, begun=begun)
 
     @torch.inference_mode()
     def encode(
@@ -104,11 +107,12 @@ class VideoTokenizer(nn.Module):
 
     @torch.inference_mode()
     def decode(
-        self, codes: Int[Tensor, "batch time rows columns"], *, loop: bool = False
+        self, codes: Int[Tensor, "batch time rows columns"], *, loop: bool = False, past: Past | None = None
     ) -> Float[Tensor, "batch frames height width 3"]:
-        """loop: time is a circle: `cell.frames` frames for every layer, the first one's too."""
+        """loop: time is a circle: `cell.frames` frames for every layer, the first one's too. past: of the codes that
+        these go on from; what was decoded of those is not decoded again."""
         if not loop:
-            return self.reconstruct(self.quantizer.lookup(codes)).clamp(-1, 1)
+            return self.reconstruct(self.quantizer.lookup(codes), past).clamp(-1, 1)
         frames = self.decode(codes[:, self._layers_around(codes.shape[1])])
         return frames[:, -codes.shape[1] * self.config.cell.frames :]
 
@@ -208,13 +212,9 @@ class VideoTokenizer(nn.Module):
         self, codes: Iterable[Int[Tensor, "_ rows columns"]], *, layers: int = 16
     ) -> Iterator[UInt8[np.ndarray, "_ height width 3"]]:
         """Frames of a grid that arrives in pieces, each piece decoded once it is there."""
-        step, back = self.config.cell.frames, self.decoder.reach
-        past: Tensor | None = None
+        past = Past()
         for piece in (part for whole in codes for part in whole.split(layers)):
-            known = piece if past is None else torch.cat((past, piece))
-            fresh = len(piece) * step - (step - 1 if past is None else 0)
-            yield _bytes(self.decode(known[None].to(self.device))[0, -fresh:])
-            past = known[-back:]
+            yield _bytes(self.decode(piece[None].to(self.device), past=past)[0])
 
     @property
     def device(self) -> torch.device:

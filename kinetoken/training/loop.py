@@ -222,6 +222,8 @@ class _Trainer:
         self.peak = 0.0 if flops_per_step is None else matmul_peak(device, kind) * group.world
         self.meter, self.line, self.scale = Meter(), Line(), 1.0
         self.parameters = [weight for weight in state.objective.parameters() if weight.requires_grad]
+        for weight in self.parameters:  # a model that was loaded to sample lies as its products read it, and gradients
+            weight.data = weight.data.contiguous()  # that lie otherwise than their weights would be copied
         if config.compile:
             state.objective.compile()
         self.network: nn.Module = state.objective

@@ -64,11 +64,11 @@ class Oracle(Transformer):
     that it knows nothing."""
 
     def forward(  # type: ignore[override]
-        self, text: torch.Tensor, grid: torch.Tensor, layout: torch.Tensor, **_: object
+        self, text: torch.Tensor, grid: torch.Tensor, layout: torch.Tensor, asked: torch.Tensor, **_: object
     ) -> Features:
         known = (grid != Vocabulary.MASK).flatten(1).float().mean(1) > 1 / 3
         cells = known[:, None, None, None, None].expand(*grid.shape, 1).float()
-        return Features(torch.empty(1, 0, 1), torch.empty(1, grid.shape[1], 0, 1), cells)
+        return Features(torch.empty(1, 0, 1), torch.empty(1, grid.shape[1], 0, 1), cells[asked])
 
     def grid_logits(self, cells: torch.Tensor) -> torch.Tensor:
         logits = torch.zeros(len(cells), CONFIG.visual_codes)
