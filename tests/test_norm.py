@@ -28,7 +28,8 @@ def test_two_at_once_are_normalised_as_each_would_be():
     torch.manual_seed(0)
     both, weights = torch.randn(2, 3, 4, 5, 8, requires_grad=True), torch.randn(2, 1, 1, 1, 8, requires_grad=True)
     at_once = normalised(both, weights)
-    apart = torch.stack([F.rms_norm(x, (8,), weight.flatten(), EPSILON) for x, weight in zip(both, weights, strict=True)])
+    pairs = zip(both, weights, strict=True)
+    apart = torch.stack([F.rms_norm(x, (8,), weight.flatten(), EPSILON) for x, weight in pairs])
     torch.testing.assert_close(at_once, apart)
     with torch.no_grad():
         torch.testing.assert_close(normalised(both, weights), apart)

@@ -369,8 +369,6 @@ class Command:
     """Save and stop after this long."""
     device: str | None = None
     """cpu, cuda, …; the best there is if not given."""
-    compile: bool | None = None
-    """Whether to use torch.compile, instead of the recipe's choice."""
     double: bool = False
     """Of a mosaic tokenizer set out from: its codes shall stand for twice the width and height. Networks of them stay
     what they are and make clips of twice the size."""
@@ -417,7 +415,7 @@ class Command:
     def _changed(self, recipe: Any) -> Any:
         if not self.rate > 0:
             raise ValueError(f"--rate must be more than 0, found {self.rate:g}")
-        training = {"total_steps": self.steps, "device": self.device, "compile": self.compile}
+        training = {"total_steps": self.steps, "device": self.device}
         changes: dict[str, Any] = {
             "training": replace(
                 recipe.training,

@@ -276,6 +276,5 @@ def base() -> NetworkRecipe:
             decay=0.4,
             sample_every=2000,
             data_workers=8,
-            compile=True,
         ),
     )

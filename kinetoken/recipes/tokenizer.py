@@ -113,6 +113,5 @@ def base() -> TokenizerRecipe:
             decay=0.5,
             sample_every=1000,
             data_workers=8,
-            compile=True,
         ),
     )

@@ -44,6 +44,9 @@ Amount = Number | Callable[[Any], Number]
 ECHO: Final = 1.0
 """Seconds within which a second wish to stop is the first one, heard again."""
 
+RETIRED: Final = ("compile",)
+"""What runs of earlier versions have in their configs."""
+
 OnSample = Callable[[nn.Module, int, Path], None]
 
 
@@ -86,7 +89,6 @@ class TrainingConfig:
     seed: int = 0
     data_workers: int = 1
     bfloat16: bool | None = None
-    compile: bool = False
     tensorboard: bool = False
     device: str | None = None
 
@@ -183,7 +185,10 @@ class _State:
 
 
 def _resumed(objective: nn.Module, config: TrainingConfig, run: Path, half: bool) -> _State:
-    """The state a run was left in, or a new one."""
+    """The state a run was left in, or a new one. Weights of a model that was loaded to sample lie as its products read
+    them; gradients would have to be copied to lie like that."""
+    for weight in objective.parameters():
+        weight.data = weight.data.contiguous()
     optimizer = Optimizer(
         objective,
         learning_rate=config.learning_rate,
@@ -194,7 +199,8 @@ def _resumed(objective: nn.Module, config: TrainingConfig, run: Path, half: bool
     )
     state = _State(objective=objective, optimizer=optimizer, average=WeightAverage(objective, config.ema_decay))
     if (saved := load_checkpoint(run)) is not None:
-        from_flat(TrainingConfig, saved.config)  # only a record, but an unknown key means a newer version
+        record = {key: value for key, value in saved.config.items() if key not in RETIRED}
+        from_flat(TrainingConfig, record)  # only a record, but an unknown key means a newer version
         fill(objective, saved.model, run)
         optimizer.load_state(saved.optimizer)
         state.average.load(saved.average)
@@ -222,10 +228,6 @@ class _Trainer:
         self.peak = 0.0 if flops_per_step is None else matmul_peak(device, kind) * group.world
         self.meter, self.line, self.scale = Meter(), Line(), 1.0
         self.parameters = [weight for weight in state.objective.parameters() if weight.requires_grad]
-        for weight in self.parameters:  # a model that was loaded to sample lies as its products read it, and gradients
-            weight.data = weight.data.contiguous()  # that lie otherwise than their weights would be copied
-        if config.compile:
-            state.objective.compile()
         self.network: nn.Module = state.objective
         if group.world > 1:  # tasks differ from batch to batch, so some weights may go unused
             self.network = DistributedDataParallel(state.objective, find_unused_parameters=True)

@@ -2,6 +2,7 @@ import json
 import os
 import signal
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,28 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(tmp_path: Path, caps
 def test_mistakes_in_the_config_are_found_before_anything_is_done() -> None:
     with pytest.raises(ValueError, match="ema_decay"):
         toy_config(ema_decay=1.0)
+
+
+def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_toy(tmp_path, total_steps=2)
+    old = loop.load_checkpoint(tmp_path)
+    assert old is not None
+    earlier = replace(old, config=old.config | {"compile": False})
+    monkeypatch.setattr(loop, "load_checkpoint", lambda run: earlier)
+    assert train_toy(tmp_path, total_steps=3).finished
+    monkeypatch.setattr(loop, "load_checkpoint", lambda run: replace(earlier, config=old.config | {"later": 1}))
+    with pytest.raises(ValueError, match="later"):
+        train_toy(tmp_path, total_steps=3)
+
+
+def test_weights_are_laid_as_gradients_lie(tmp_path: Path, whole: Path) -> None:
+    """And that changes nothing."""
+    toy = Toy()
+    for weight in toy.parameters():
+        weight.data = weight.data.T.contiguous().T if weight.ndim == 2 else weight.data
+    train_toy(tmp_path, toy=toy)
+    assert all(weight.is_contiguous() for weight in toy.parameters())
+    assert_same(whole, tmp_path)
 
 
 def test_batches_of_any_container_are_moved() -> None:
