@@ -44,7 +44,8 @@ class _ThroughTime(torch.autograd.Function):
             of_share = torch.zeros_like(share)
             for given, factors, sums in _runs(which, (gradient,), (layers, of_layers)):
                 _add_product(sums, given, share)
-                of_share += (given.mT @ factors).sum(0)
+                if ctx.needs_input_grad[1]:  # not where this part of a network is frozen
+                    of_share += (given.mT @ factors).sum(0)
             of_weight.append(of_share)
         return gradient, torch.cat(of_weight, dim=1), gradient.flatten(0, -2).sum(0), of_layers, None
 

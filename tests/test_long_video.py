@@ -1,7 +1,6 @@
 """Clips of any length from a window of one length."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from kinetoken.apps.cli import main
 from kinetoken.clip import Clip
 from kinetoken.generator import Generator
 from kinetoken.long_video import Stretch, Window, stretches
-from kinetoken.processes.planning import with_layout
 
 PROMPT = "a red ball bounces"
 
@@ -134,27 +132,3 @@ def test_the_command_writes_it(
     record = json.loads(capsys.readouterr().out)
     assert (record["frames"], record["width"], record["height"]) == (47, 16, 16)
     assert len(record["sha256"]) == 64 and Clip.read(path).frames.shape == (47, 16, 16, 3)
-
-
-@pytest.mark.parametrize("loop", [False, True])
-def test_layouts_are_written_without_a_grid_that_tells_no_more(
-    tiny_mosaic: Generator, monkeypatch: pytest.MonkeyPatch, loop: bool
-) -> None:
-    """What is known was brought along as a layout, too. But on a circle both ways lead to what is known."""
-    network, asked = tiny_mosaic.network, []
-    empty = tiny_mosaic._empty("a red ball", 9, 32, 32, 8.0, loop=False)
-    layout = network.config.untold(1, empty.grid.shape[1]).clamp_min(0)
-    known = torch.zeros_like(layout[..., 0], dtype=torch.bool)
-    known[:, 0] = True
-    canvas = replace(empty, layout=layout, layout_known=known, loop=loop)
-    places = known.any(2)[:, :, None, None].expand(canvas.grid.shape)
-    ids = torch.full((int(places.sum()),), network.config.vocabulary.text_end)
-    canvas, forward = canvas.with_grid(places, ids), network.forward
-
-    def heard(text: torch.Tensor, grid: torch.Tensor, *more: torch.Tensor, **options: object) -> object:
-        asked.append(grid)
-        return forward(text, grid, *more, **options)
-
-    monkeypatch.setattr(network, "forward", heard)
-    assert with_layout(network, canvas, torch.Generator(), 1.0).layout_known.all()
-    assert asked and all(bool(grid.numel()) == loop for grid in asked)

@@ -18,9 +18,9 @@ def linear_cross_entropy(
     answers: Int[Tensor, " places"],
     shares: Float[Tensor, " places"],
 ) -> Float[Tensor, ""]:
-    """The sum of shares * F.cross_entropy(F.linear(features, weight, bias), answers, reduction="none"), with its
-    gradient found on the way forward and a piece of the places at a time (as Cut Cross-Entropy, Wijmans et al. 2024,
-    does on GPUs)."""
+    """The sum of shares * F.cross_entropy(F.linear(features, weight, bias), answers, reduction="none"), no answer
+    counting as less likely than LEAST. Its gradient is found on the way forward and a piece of the places at a time (as
+    Cut Cross-Entropy, Wijmans et al. 2024, does on GPUs)."""
     if torch.is_autocast_enabled(features.device.type):
         features = features.to(torch.get_autocast_dtype(features.device.type))
     return _LinearCrossEntropy.apply(features, weight, bias, answers, shares)

@@ -50,13 +50,11 @@ def with_layout(network: Transformer, canvas: Canvas, noise: torch.Generator, te
         return canvas
     if not canvas.layout.shape[2]:
         canvas = _nothing_told(network, canvas)
-    seen, told = canvas.grid_known.any((2, 3))[0], canvas.layout_known.all(2)[0]
-    brought = bool(told[seen].all()) and not (canvas.loop and seen.any())
     canvas, glimpses = with_read(network, canvas)
     for time in outwards(_certain(canvas, glimpses), loop=canvas.loop):
         while not canvas.layout_known[0, time].all():
             text, grid, layout = canvas.masked
-            if brought or glimpses:  # a grid that tells no more is left out, as it is in training
+            if glimpses or not canvas.grid_known.any():  # one that tells no more is left out, as it is in training
                 grid = grid[:, :, :0, :0]
             features = network(text, grid, layout, loop=canvas.loop).things[0, time]
             canvas = _with_next(network.things_out, canvas, features, time, glimpses.get(time), noise, temperature)
