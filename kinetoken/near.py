@@ -1,16 +1,14 @@
 """Blocks among neighbouring codes."""
 
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinetoken.memory import Memory
-from kinetoken.norm import RMSNorm
+from kinetoken.space import SpaceBlock
 from kinetoken.through_time import plus_through_time
 
 
-class NearBlock(nn.Module):
+class NearBlock(SpaceBlock):
     """A residual block among neighbouring codes: a 3 x 3 convolution in space, then one over (previous, present, next)
     in time. It starts at zero.
 
@@ -19,9 +17,7 @@ class NearBlock(nn.Module):
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = RMSNorm(channels)
-        self.space = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        super().__init__(channels)
         self.time = nn.Linear(3 * channels, channels)
         nn.init.zeros_(self.time.weight)
         nn.init.zeros_(self.time.bias)
@@ -31,9 +27,7 @@ class NearBlock(nn.Module):
     ) -> Float[Tensor, "batch time rows columns channels"]:
         """loop: the last layer precedes the first. Else the ends are taken to go on as they are. memory: of the layers
         before these; then every layer is an end."""
-        images = self.norm(cells).flatten(0, 1).permute(0, 3, 1, 2)
-        seen = F.silu(self.space(images), inplace=not torch.is_grad_enabled())
-        layers = seen.permute(0, 2, 3, 1).unflatten(0, cells.shape[:2])
+        layers = self.seen(cells)
         if memory is not None:
             layers = memory.cells(self, layers)
         time = layers.shape[1]

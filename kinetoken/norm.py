@@ -20,12 +20,16 @@ class RMSNorm(nn.Module):
         return normalised(x, self.weight)
 
 
-def normalised(x: Float[Tensor, "*places channels"], weight: Float[Tensor, "*"]) -> Float[Tensor, "*places channels"]:
-    """weight: of each channel, or whatever can be broadcast to x and is alike along the axis before the last."""
+def normalised(
+    x: Float[Tensor, "*places channels"], weight: Float[Tensor, "*"] | None = None
+) -> Float[Tensor, "*places channels"]:
+    """weight: of each channel, or whatever can be broadcast to x and is alike along the axis before the last; 1 if
+    None."""
     if torch.is_grad_enabled():
         normal: Tensor = _Normalise.apply(x, weight)
         return normal
-    return (x * _inverse(x)).mul_(weight)
+    normal = x * _inverse(x)
+    return normal if weight is None else normal.mul_(weight)
 
 
 def _inverse(x: Float[Tensor, "*places channels"]) -> Float[Tensor, "*places 1"]:
@@ -40,18 +44,21 @@ class _Normalise(torch.autograd.Function):
     matrix product, which processors are fastest at."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None) -> Tensor:
         inverse = _inverse(x)
         normal = x * inverse
         ctx.save_for_backward(normal, inverse, weight)
-        return normal * weight.to(x.dtype)
+        return normal if weight is None else normal * weight.to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
         (gradient,) = gradients
         normal, inverse, weight = ctx.saved_tensors
-        scale = weight.to(normal.dtype)
         product = gradient * normal
+        if weight is None:
+            aligned = product @ product.new_full((product.shape[-1], 1), -1 / product.shape[-1])
+            return torch.addcmul(gradient, normal, aligned).mul_(inverse), None
+        scale = weight.to(normal.dtype)
         column = scale[:, None] if scale.ndim == 1 else scale.mT
         aligned = product @ (column / -product.shape[-1])
         of_x = torch.addcmul(gradient * scale, normal, aligned).mul_(inverse)

@@ -71,6 +71,7 @@ def _add_product(
 ) -> None:
     """Where the total lies. (Not by addmm_ and baddbmm_, which torch's counter of operations does not know.)"""
     if len(total) == 1:
-        torch.addmm(total[0], factors[0], matrix, out=total[0])
+        (whole,) = total  # as one tensor, or torch would copy it to itself first
+        torch.addmm(whole, factors[0], matrix, out=whole)
     else:
         torch.baddbmm(total, factors, matrix.expand(len(total), -1, -1), out=total)

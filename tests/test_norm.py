@@ -39,6 +39,16 @@ def test_two_at_once_are_normalised_as_each_would_be():
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_without_weights_it_is_as_with_ones():
+    x = torch.randn(3, 4, 8, requires_grad=True)
+    plain, above = F.rms_norm(x, (8,), None, EPSILON), torch.randn(3, 4, 8)
+    torch.testing.assert_close(normalised(x), plain)
+    (ours,), (theirs,) = (torch.autograd.grad(of, x, above) for of in (normalised(x), plain))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        torch.testing.assert_close(normalised(x), plain)
+
+
 def test_half_precision_in_and_out():
     x, norm = torch.randn(5, 64).bfloat16(), RMSNorm(64)
     assert norm(x).dtype == torch.bfloat16

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from kinetoken.grid import CellSize, GridShape
 from kinetoken.norm import RMSNorm
+from kinetoken.space import SpaceBlock
 from kinetoken.through_time import plus_through_time
 from kinetoken.tokenizer.past import Past
 
@@ -31,37 +32,33 @@ def blocks_from_frames(
     are repeated to fill theirs."""
     _, length, height, width, _ = frames.shape
     grid = GridShape.of_clip(length, height, width, cell)
-    pads = (
-        *(0, grid.columns * cell.width - width),
-        *(0, grid.rows * cell.height - height),
-        *(cell.frames - 1, grid.frames(cell) - length),
+    ends = (
+        (cell.frames - 1, grid.frames(cell) - length),
+        (0, grid.rows * cell.height - height),
+        (0, grid.columns * cell.width - width),
     )
-    padded = F.pad(rearrange(frames, "b t h w c -> b c t h w"), pads, mode="replicate")
+    for axis, (before, after) in enumerate(ends, start=1):
+        if before or after:
+            frames = torch.cat(
+                (frames.narrow(axis, 0, 1),) * before + (frames,) + (frames.narrow(axis, -1, 1),) * after, dim=axis
+            )
     return rearrange(
-        padded,
-        "b c (t ft) (r fh) (k fw) -> b t r k (ft fh fw c)",
+        frames,
+        "b (t ft) (r fh) (k fw) c -> b t r k (ft fh fw c)",
         ft=cell.frames,
         fh=cell.height,
         fw=cell.width,
     )
 
 
-def frames_from_blocks(
-    blocks: Float[Tensor, "batch time rows columns values"], cell: CellSize, *, begun: bool = False
-) -> Float[Tensor, "batch frames height width 3"]:
-    """Depth-to-space: the inverse of `blocks_from_frames`, before any cropping. Of the first block only the last frame
-    is kept, unless others have come before."""
-    frames = rearrange(
-        blocks,
-        "b t r k (ft fh fw c) -> b (t ft) (r fh) (k fw) c",
-        ft=cell.frames,
-        fh=cell.height,
-        fw=cell.width,
-    )
-    return frames if begun else frames[:, cell.frames - 1 :]
+def pictures_of(
+    cells: Float[Tensor, "*layers rows columns values"], cell: CellSize
+) -> Float[Tensor, "*layers 3 height width"]:
+    """Depth-to-space, of frames whose cells' pixels are given."""
+    return rearrange(cells, "... r k (h w c) -> ... c (r h) (k w)", h=cell.height, w=cell.width)
 
 
-class SpaceTimeBlock(nn.Module):
+class SpaceTimeBlock(SpaceBlock):
     """A residual block: a 3 x 3 convolution in space, then a causal one over (previous, present) in time.
 
     Factorised (2+1)-D convolutions as in R(2+1)D (Tran et al. 2018) and Cosmos (2025). The layer before the first is
@@ -69,9 +66,7 @@ class SpaceTimeBlock(nn.Module):
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = RMSNorm(channels)
-        self.space = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        super().__init__(channels)
         self.time = nn.Linear(2 * channels, channels)
         nn.init.zeros_(self.time.weight)
         nn.init.zeros_(self.time.bias)
@@ -80,9 +75,7 @@ class SpaceTimeBlock(nn.Module):
         self, x: Float[Tensor, "batch time rows columns channels"], past: Past | None = None
     ) -> Float[Tensor, "batch time rows columns channels"]:
         """past: of the layers before these."""
-        images = rearrange(self.norm(x), "b t r k c -> (b t) c r k")  # a view: this is torch's channels_last layout
-        seen = F.silu(self.space(images), inplace=not torch.is_grad_enabled())
-        layers = rearrange(seen, "(b t) c r k -> b t r k c", b=x.shape[0])
+        layers = self.seen(x)
         if past is not None:
             layers = past.joined(self, layers)
         count, time = layers.shape[1], x.shape[1]
@@ -127,23 +120,19 @@ class Frames(nn.Module):
         return features, self.leave(features)
 
 
-class PictureBlock(nn.Module):
+class PictureBlock(SpaceBlock):
     """A residual block within each picture: a 3 x 3 convolution, then a linear layer. It starts at zero."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = RMSNorm(channels)
-        self.space = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        super().__init__(channels)
         self.leave = nn.Linear(channels, channels)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
     def forward(
-        self, x: Float[Tensor, "pictures rows columns channels"]
-    ) -> Float[Tensor, "pictures rows columns channels"]:
-        images = rearrange(self.norm(x), "n r k c -> n c r k")
-        seen = F.silu(self.space(images), inplace=not torch.is_grad_enabled())
-        return x + self.leave(rearrange(seen, "n c r k -> n r k c"))
+        self, x: Float[Tensor, "batch time rows columns channels"]
+    ) -> Float[Tensor, "batch time rows columns channels"]:
+        return plus_through_time(x, self.leave, self.seen(x), range(x.shape[1]))
 
 
 class Pictures(nn.Module):
@@ -168,22 +157,15 @@ class Pictures(nn.Module):
 
     def forward(
         self,
-        blocks: Float[Tensor, "batch time rows columns values"],
+        drawn: Float[Tensor, "batch time rows columns values"],
         told: Float[Tensor, "batch time rows columns values_in"],
-    ) -> Float[Tensor, "batch time rows columns values"]:
-        """Blocks whose last frame is corrected. told: what is known of each cell beside its pixels."""
-        *between, drawn = blocks.split(3 * self.cell.height * self.cell.width, dim=-1)
-        quarters = {"v": 2, "u": 2, "y": self.cell.height // 2, "x": self.cell.width // 2}
-        pixels = rearrange(drawn, "b t r k (v y u x c) -> (b t) (r v) (k u) (y x c)", c=3, **quarters)
-        x = self.see(pixels) + rearrange(self.enter(told), "b t r k (v u c) -> (b t) (r v) (k u) c", v=2, u=2)
-        corrections = rearrange(
-            self.leave(self.norm(self.blocks(x))),
-            "(b t) (r v) (k u) (y x c) -> b t r k (v y u x c)",
-            b=len(blocks),
-            c=3,
-            **quarters,
-        )
-        return torch.cat((*between, drawn + corrections), dim=-1)
+    ) -> Float[Tensor, "batch time 3 height width"]:
+        """The corrections. told: what is known of each cell beside its pixels."""
+        sides = {"y": self.cell.height // 2, "x": self.cell.width // 2}
+        pixels = rearrange(drawn, "b t r k (v y u x c) -> b t (r v) (k u) (y x c)", v=2, u=2, c=3, **sides)
+        x = self.see(pixels) + rearrange(self.enter(told), "b t r k (v u c) -> b t (r v) (k u) c", v=2, u=2)
+        corrections = self.leave(self.norm(self.blocks(x)))
+        return rearrange(corrections, "b t r k (y x c) -> b t c (r y) (k x)", c=3, **sides)
 
     def flops(self, cells: int) -> float:
         """Multiply-adds counted as two, for the picture of each of `cells` cells."""
@@ -207,46 +189,48 @@ class Between(nn.Module):
 
     def forward(
         self,
-        blocks: Float[Tensor, "batch time rows columns values"],
-        features: Float[Tensor, "batch frames rows columns channels"],
-        past: Past | None = None,
-    ) -> Float[Tensor, "batch time rows columns values"]:
-        cell = self.cell
-        drawn = rearrange(
-            blocks, "b t r k (f h w c) -> b t f c (r h) (k w)", f=cell.frames, h=cell.height, w=cell.width
+        drawn: Float[Tensor, "batch time 3 frames height width"],
+        features: Float[Tensor, "batch time frames rows columns channels"],
+        before: Float[Tensor, "batch time 3 height width"],
+        ends: Float[Tensor, "batch time 3 height width"],
+    ) -> Float[Tensor, "batch time 3 frames height width"]:
+        """before, ends: pictures at the ends of the layers before these, and of these."""
+        sides = {"h": self.cell.height, "w": self.cell.width}
+        ways = rearrange(
+            self._said(features, of_shares=False), "b t f r k (n h w v) -> n (b t) (f r h) (k w) v", n=2, v=2, **sides
         )
-        between, ends = drawn[:, :, :-1], drawn[:, :, -1:]
-        if not between.shape[2]:
-            return blocks
-        moving = rearrange(features, "b (t f) r k v -> b t f r k v", f=cell.frames)[:, :, :-1]
-        said = rearrange(self.leave(moving), "b t f r k (v h w) -> b t f v (r h) (k w)", h=cell.height, w=cell.width)
-        from_before, from_end, shares = said.split((2, 2, 3), dim=3)
-        all_ends = ends if past is None else past.joined(self, ends)
-        before = all_ends[:, _previous(all_ends.shape[1], ends.shape[1])]
-        pictures = torch.stack((between, _fetched(before, from_before), _fetched(ends, from_end)), dim=3)
-        mixed = (pictures * shares.softmax(3)[:, :, :, :, None]).sum(3)
-        return rearrange(
-            torch.cat((mixed, ends), dim=2),
-            "b t f c (r h) (k w) -> b t r k (f h w c)",
-            h=cell.height,
-            w=cell.width,
+        shares = rearrange(self._said(features, of_shares=True), "b t f r k (n h w) -> n b t 1 f (r h) (k w)", **sides)
+        from_before, from_end = ways
+        of_drawn, of_before, of_end = shares.softmax(0)
+        mixed = of_drawn * drawn
+        mixed = torch.addcmul(mixed, of_before, _fetched(before, from_before).view_as(drawn))
+        return torch.addcmul(mixed, of_end, _fetched(ends, from_end).view_as(drawn))
+
+    def _said(
+        self, features: Float[Tensor, "batch time frames rows columns channels"], *, of_shares: bool
+    ) -> Float[Tensor, "batch time frames rows columns values"]:
+        """Of shares, or of ways, whose two numbers are asked for side by side, as they are needed."""
+        ways = 2 * 2 * self.cell.height * self.cell.width
+        weight, bias = (
+            of[ways:] if of_shares else rearrange(of[:ways], "(n v p) ... -> (n p v) ...", n=2, v=2)
+            for of in (self.leave.weight, self.leave.bias)
         )
+        return F.linear(features, weight, bias)
 
 
 def _fetched(
-    pictures: Float[Tensor, "batch time 1 channels height width"],
-    way: Float[Tensor, "batch time frames 2 height width"],
-) -> Float[Tensor, "batch time frames channels height width"]:
-    """Every pixel of every frame from so many of FAR (right, down) away in its layer's picture, bilinearly; beyond the
-    edge the picture goes on as it ends."""
-    batch, time, frames, _, height, width = way.shape
+    pictures: Float[Tensor, "batch time 3 height width"], way: Float[Tensor, "pictures frames_down width 2"]
+) -> Float[Tensor, "pictures 3 frames_down width"]:
+    """Every pixel of several frames, one below the other, from so many of FAR (right, down) away in its layer's
+    picture, bilinearly; beyond the edge the picture goes on as it ends."""
+    source = pictures.flatten(0, 1)
+    height, width = source.shape[2:]
     size = way.new_tensor((width, height))
     down, right = torch.meshgrid(*(torch.arange(side, device=way.device) for side in (height, width)), indexing="ij")
-    here = torch.stack((right, down), dim=-1) + 0.5
-    places = (here + FAR * rearrange(way, "b t f v h w -> (b t f) h w v")) * (2 / size) - 1
-    source = pictures.expand(-1, -1, frames, -1, -1, -1).flatten(0, 2)
-    fetched = F.grid_sample(source, places, padding_mode="border", align_corners=False)
-    return fetched.unflatten(0, (batch, time, frames))
+    here = (torch.stack((right, down), dim=-1) + 0.5) * (2 / size) - 1
+    frames = way.unflatten(1, (-1, height))
+    places = torch.addcmul(here, frames, (2 * FAR / size).expand_as(here).contiguous())
+    return F.grid_sample(source, places.flatten(1, 2), padding_mode="border", align_corners=False)
 
 
 class Stack(nn.Module):
@@ -358,16 +342,30 @@ class Decoder(nn.Module):
         vectors: Float[Tensor, "batch time rows columns width"],
         rough: Float[Tensor, "batch time rows columns values"] | None = None,
         past: Past | None = None,
-    ) -> Float[Tensor, "batch time rows columns values"]:
-        """rough: what is to be corrected; nothing if None. past: of the layers before these, if there are any."""
-        count = self.cell.frames
+    ) -> Float[Tensor, "b t h w 3"]:
+        """rough: the pixels that each cell's frames are to be corrected from; nothing if None. past: of the layers
+        before these, if there are any; else the first layer has one frame."""
+        count, begun = self.cell.frames, past is not None and past.begun
         frames, blocks = self.stack(vectors, past).tensor_split((self.frames.enter.in_features * count,), dim=-1)
         features, values = self.frames(rearrange(frames, "b t r k (f v) -> b (t f) r k v", f=count), past)
-        blocks = blocks + rearrange(values, "b (t f) r k v -> b t r k (f v)", f=count)
-        blocks = blocks if rough is None else blocks + rough
+        drawn = rearrange(blocks, "b t r k (f v) -> b t f r k v", f=count) + values.unflatten(1, (-1, count))
+        if rough is not None:
+            drawn += rough[:, :, None]
+        features, last = features.unflatten(1, (-1, count)), drawn[:, :, -1]
+        ends = pictures_of(last, self.cell)
         if self.pictures is not None:
-            blocks = self.pictures(blocks, torch.cat((vectors, features[:, count - 1 :: count]), dim=-1))
-        return blocks if self.between is None else self.between(blocks, features, past)
+            ends = ends + self.pictures(last, torch.cat((vectors, features[:, :, -1]), dim=-1))
+        later = slice(0 if begun else 1, None)
+        between = rearrange(pictures_of(drawn[:, later, :-1], self.cell), "b t f c h w -> b t c f h w")
+        if self.between is not None:
+            all_ends = ends if past is None else past.joined(self.between, ends)
+            before = all_ends[:, _previous(all_ends.shape[1], ends.shape[1])][:, later]
+            if between.numel():
+                between = self.between(between, features[:, later, :-1], before, ends[:, later])
+        frames = [] if begun else [ends[:, :1]]
+        for layer, end in zip(between.unbind(1), ends[:, later].unbind(1), strict=True):
+            frames += [layer.transpose(1, 2), end[:, None]]
+        return torch.cat(frames, dim=1).permute(0, 1, 3, 4, 2)
 
     @property
     def reach(self) -> int:

@@ -99,19 +99,21 @@ class Mosaic(nn.Module):
         """Blocks of pixels in [-1, 1] to codes, and what they say, in fp32. A gradient passes to what is noticed of
         motion alone, straight through the threshold (Bengio et al. 2013)."""
         with torch.autocast(blocks.device.type, enabled=False):
-            *before, last = blocks.float().chunk(self.cell.frames, dim=-1)
+            frames = blocks.float().unflatten(-1, (self.cell.frames, -1))
+            before, last = frames[..., :-1, :], frames[..., -1, :]
             if self.sees_before:  # the first layer's frame is before itself
-                before.append(torch.cat((last[:, :1], last[:, :-1]), dim=1))
-            differences = torch.cat(before, dim=-1) - last.repeat(1, 1, 1, 1, len(before))
+                ends = torch.cat((last[:, :1], last[:, :-1]), dim=1)
+                before = torch.cat((before, ends[..., None, :]), dim=-2)
+            differences = (before - last[..., None, :]).flatten(-2)
             squares = rearrange(differences, "b t (r y) (k x) v -> b t r k (y x v)", y=SIDE, x=SIDE)
             noticed = rearrange(self.notice(squares), "b t r k (y x n) -> b t (r y) (k x) n", y=SIDE, x=SIDE)
-            way, likely = self._way(noticed, differences.any(-1, keepdim=True))
+            way, likely = self._way(noticed, differences)
             codes = self._still(last.detach()) + STILLS * way
         through = F.pad(likely - likely.detach(), (3 * PIXELS, 0))
         return Quantized(self.lookup(codes) + through, codes, blocks.new_zeros(()))
 
     def _way(
-        self, noticed: Float[Tensor, "*cells ways"], differs: Bool[Tensor, "*cells 1"]
+        self, noticed: Float[Tensor, "*cells ways"], differences: Float[Tensor, "*cells values"]
     ) -> tuple[Int[Tensor, "*cells"], Float[Tensor, "*cells ways"]]:
         """(0 or in which way each cell moves, how likely each way is): if more is noticed than CALM, in the way that is
         noticed most. In training others are tried, or nobody would know what they are worth (Gumbel-max, and straight
@@ -121,7 +123,10 @@ class Mosaic(nn.Module):
             ways = torch.arange(1, 1 + MOTIONS, device=noticed.device)
             return ((noticed > CALM) * ways).amax(-1), (noticed - CALM).sigmoid()
         ways = F.pad(noticed, (1, 0), value=CALM)
-        tried = ways - differs * torch.empty_like(ways).exponential_().log() if self.training else ways
+        tried = ways
+        if self.training:
+            differs = differences.any(-1, keepdim=True)
+            tried = ways - differs * torch.empty_like(ways).exponential_().log()
         return tried.argmax(-1), ways.softmax(-1)[..., 1:]
 
     def _still(self, last: Float[Tensor, "batch time rows columns values"]) -> Int[Tensor, "batch time rows columns"]:
@@ -165,11 +170,10 @@ class Mosaic(nn.Module):
     def enlarged(
         self, vectors: Float[Tensor, "batch time rows columns width"]
     ) -> Float[Tensor, "batch time rows columns values"]:
-        """Blocks of pixels that show the thumbnail as it is, for as long as a layer lasts."""
+        """Cells' pixels in a frame that shows the thumbnail as it is."""
         return repeat(
             vectors[..., : 3 * PIXELS],
-            "b t r k (v u c) -> b t r k (f v y u x c)",
-            f=self.cell.frames,
+            "b t r k (v u c) -> b t r k (v y u x c)",
             v=2,
             u=2,
             y=self.cell.height // 2,
@@ -178,9 +182,8 @@ class Mosaic(nn.Module):
 
     def _parts(self, squares: Float[Tensor, "*squares pixels 3"]) -> Float[Tensor, "*squares small parts 3"]:
         """The pixels of each pixel of the thumbnail."""
-        return rearrange(
-            squares, "... (y v x u) c -> ... (y x) (v u) c", y=2 * SIDE, x=2 * SIDE, v=self.cell.height // 2
-        )
+        sides = {"y": 2 * SIDE, "x": 2 * SIDE, "v": self.cell.height // 2}
+        return rearrange(squares, "... (y v x u) c -> c ... (y x) (v u)", **sides).movedim(0, -1)  # a plane each
 
     def _squares(
         self, last: Float[Tensor, "batch time rows columns values"]
@@ -200,7 +203,8 @@ def _frequent(
     pixels: Float[Tensor, "*squares pixels 3"], palette: Float[Tensor, "colours 3"]
 ) -> Int[Tensor, "*squares frequent"]:
     """A square's most frequent colours. What is dark is taken for a colour in the shade rather than for another one."""
-    levels = (pixels * 255).round().long() @ torch.tensor([65536, 256, 1], device=pixels.device)
+    red, green, blue = (pixels * 255).round().unbind(-1)
+    levels = ((red * 256 + green) * 256 + blue).int()
     different, where = levels.unique(return_inverse=True)  # of a clip's pixels few are
     colours = torch.stack((different // 65536, different // 256 % 256, different % 256), dim=1) / 255
     alike, sizes = colours @ palette.T, palette.square().sum(1)
@@ -222,7 +226,7 @@ def _two_colours(
     one = frequent[..., :1]
 
     def error(colours: Float[Tensor, "*squares some 3"]) -> Float[Tensor, "*squares some pixels"]:
-        return (thumbnail[..., None, :, :] - colours[..., None, :]).square().sum(-1)
+        return _squared_distance(thumbnail[..., None, :, :], colours[..., None, :])
 
     alone = error(palette[one])
     both = torch.minimum(alone, error(palette[frequent]))
@@ -287,17 +291,26 @@ def _tones(
     """Which tone each pixel is nearest to, of those that its square has: two colours, a third tone. If parts are given,
     the third is the second in the shade, and a pixel is the first or the second as most of its parts are: fine stripes
     of white and grey are on the whole beige, and would be lost on it."""
-    lacking = torch.stack((torch.zeros_like(two), ~two, ~third), dim=-1)[..., None, :]
+    lacking = torch.stack((torch.zeros_like(two), ~two, ~third), dim=-1)
+    colours = tones.masked_fill(lacking[..., None], torch.inf).unbind(-2)
 
-    def errors(pixels: Float[Tensor, "*squares some 3"]) -> Float[Tensor, "*squares some tones"]:
-        return (pixels[..., None, :] - tones[..., None, :, :]).square().sum(-1).masked_fill(lacking, torch.inf)
+    def errors(pixels: Float[Tensor, "*squares some 3"]) -> Float[Tensor, "tones *squares some"]:
+        return torch.stack([_squared_distance(pixels, colour[..., None, :]) for colour in colours])
 
     of_all = errors(thumbnail)
     if parts is not None:
-        covered = (errors(parts.flatten(-3, -2)).argmin(-1) > 0).unflatten(-1, parts.shape[-3:-1]).float().mean(-1)
-        first = torch.arange(TONES, device=tones.device) == 0
-        of_all = of_all.masked_fill(torch.where(first, covered[..., None] > 0.5, covered[..., None] < 0.5), torch.inf)
-    return of_all.argmin(-1)
+        of_first, *of_others = errors(parts.flatten(-3, -2))
+        covered = torch.minimum(*of_others) < of_first
+        share = covered.unflatten(-1, parts.shape[-3:-1]).float().mean(-1)
+        of_all[0].masked_fill_(share > 0.5, torch.inf)
+        of_all[1:].masked_fill_(share < 0.5, torch.inf)
+    return of_all.min(0).indices  # argmin is many times as slow along this axis
+
+
+def _squared_distance(one: Float[Tensor, "*#places 3"], other: Float[Tensor, "*#places 3"]) -> Float[Tensor, "..."]:
+    """Channel by channel: a sum over an axis of three is slow."""
+    red, green, blue = (a - b for a, b in zip(one.unbind(-1), other.unbind(-1), strict=True))
+    return red.square_().add_(green.square_()).add_(blue.square_())
 
 
 def _branches(colours: Float[Tensor, "colours 3"]) -> Int[Tensor, " colours"]:

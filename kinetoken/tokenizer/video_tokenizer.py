@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kinetoken.clip import Clip
 from kinetoken.grid import CellSize, GridShape, layers_of_loop, picked, stretched
-from kinetoken.tokenizer.layers import Decoder, Encoder, blocks_from_frames, frames_from_blocks
+from kinetoken.tokenizer.layers import Decoder, Encoder, blocks_from_frames
 from kinetoken.tokenizer.mosaic import STILLS, Mosaic
 from kinetoken.tokenizer.past import Past
 from kinetoken.tokenizer.quantizer import Quantized, Quantizer, QuantizerConfig
@@ -91,8 +91,8 @@ class VideoTokenizer(nn.Module):
     ) -> Float[Tensor, "b t h w 3"]:
         """Pixels of the whole grid, unclamped and uncropped. past: of the layers before these."""
         rough = self.quantizer.enlarged(quantized) if isinstance(self.quantizer, Mosaic) else None
-        begun = past is not None and past.begun
-        return frames_from_blocks(self.decoder(quantized, rough, past), self.config.cell, begun=begun)
+        frames: Tensor = self.decoder(quantized, rough, past)
+        return frames
 
     @torch.inference_mode()
     def encode(

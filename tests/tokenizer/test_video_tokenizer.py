@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kinetoken.clip import Clip
 from kinetoken.generator import Generator
 from kinetoken.grid import CellSize, GridShape
-from kinetoken.tokenizer.layers import FAR, Between, blocks_from_frames, frames_from_blocks
+from kinetoken.tokenizer.layers import FAR, Between, blocks_from_frames, pictures_of
 from kinetoken.tokenizer.losses import ClipBatch, ReconstructionObjective, collapse_warning, psnr, variation
 from kinetoken.tokenizer.quantizer import FiniteScalars, Quantizer, QuantizerConfig
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
@@ -34,7 +34,9 @@ def test_blocks_are_a_lossless_rearrangement(frames: int, height: int, width: in
     pixels = torch.rand(1, frames, height, width, 3)
     blocks = blocks_from_frames(pixels, CellSize())
     assert blocks.shape[1:4] == GridShape.of_clip(frames, height, width, CellSize()).sizes
-    assert (frames_from_blocks(blocks, CellSize())[:, :frames, :height, :width] == pixels).all()
+    pictures = pictures_of(blocks.unflatten(-1, (CellSize().frames, -1)).movedim(-2, 2), CellSize()).flatten(1, 2)
+    back = pictures.permute(0, 1, 3, 4, 2)[:, CellSize().frames - 1 :]  # the first frame stands alone
+    assert (back[:, :frames, :height, :width] == pixels).all()
 
 
 @given(frames=st.integers(1, 40), height=st.integers(1, 40), width=st.integers(1, 40))
@@ -98,12 +100,10 @@ def test_what_is_carried_comes_from_both_ends() -> None:
     ways, shares = between.leave.bias.data.tensor_split((2 * 2 * 16,))
     shares.fill_(0.0)[:16] = -100.0  # nothing is drawn
     ways.view(2, 2, 16)[:, 0] = torch.tensor((-2.0, 2.0))[:, None] / FAR  # from the left of where it was, and back
-    frames = torch.zeros(1, 5, 16, 16, 3)
-    frames[:, 0, 8, 4], frames[:, 4, 8, 8] = 1.0, 1.0
-    blocks = blocks_from_frames(frames, cell)
-    shown = frames_from_blocks(between(blocks, torch.zeros(1, 8, 4, 4, 8)), cell)
-    assert shown[0, 2, 8, 6].tolist() == [1.0, 1.0, 1.0] and shown[0, 2].sum() == 3.0
-    assert (shown[:, [0, 4]] == frames[:, [0, 4]]).all()
+    before, end = torch.zeros(2, 1, 1, 3, 16, 16)
+    before[..., 8, 4], end[..., 8, 8] = 1.0, 1.0
+    shown = between(torch.zeros(1, 1, 3, 3, 16, 16), torch.zeros(1, 1, 3, 4, 4, 8), before, end)
+    assert shown[0, 0, :, 1, 8, 6].tolist() == [1.0, 1.0, 1.0] and shown[0, 0, :, 1].sum() == 3.0
 
 
 @pytest.mark.parametrize("config", QUANTIZERS, ids=lambda config: config.kind)
