@@ -52,9 +52,10 @@ class Layer(nn.Module):
 
     def _attention(self, x: Tensor, rotation: Tensor, memory: Memory | None) -> Tensor:
         query_key_value = self.query_key_value(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        queries_and_keys, values = query_key_value.split((2, 1))  # whose gradients are put together, not added up
         both = torch.stack((self.query_norm.weight, self.key_norm.weight))[:, None, None, None]
-        query, key = rotate(normalised(query_key_value[:2], both), rotation)
-        value, seen = query_key_value[2], None
+        query, key = rotate(normalised(queries_and_keys, both), rotation)
+        value, seen = values.squeeze(0), None
         if memory is not None:
             key, value = memory.positions(self, key, value)
             seen = memory.seen

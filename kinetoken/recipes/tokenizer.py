@@ -74,11 +74,12 @@ def small() -> TokenizerRecipe:
 
 
 def decoding() -> TokenizerRecipe:
-    """After `small`: the decoder alone, with more layers, for as long as one likes, and how layers of cells follow one
-    another. Codes stay what they are, and so do tokens and networks that were made of them."""
+    """After `small`: the decoder alone, for as long as one likes, pictures at the ends of layers corrected, and how
+    layers of cells follow one another. Codes stay what they are, and so do tokens and networks that were made of them.
+    """
     return replace(
         small(),
-        tokenizer=replace(small().tokenizer, decoder_blocks=5, frame_blocks=4, picture_blocks=6),
+        tokenizer=replace(small().tokenizer, picture_blocks=4),
         square_weight=16.0,
         change_weight=10.0,
         parts=("decoder",),
@@ -88,11 +89,12 @@ def decoding() -> TokenizerRecipe:
 
 
 def noticing() -> TokenizerRecipe:
-    """After `decoding`: with the decoder, what a mosaic notices of motion, now that there is a decoder to make the most
-    of it. Codes change by a digit: tokens are to be made anew, and networks may be trained on."""
+    """After `decoding`: what a mosaic notices of motion, now that there is a decoder to make the most of it, and with it
+    that decoder, with more layers for what drawings do between the ends of layers. Codes change by a digit: tokens are
+    to be made anew, and networks may be trained on."""
     return replace(
         decoding(),
-        tokenizer=replace(decoding().tokenizer, sees_before=True),
+        tokenizer=replace(decoding().tokenizer, frame_blocks=4, picture_blocks=6, sees_before=True),
         parts=("decoder", "quantizer.notice"),
         coarse_weight=16.0,
         training=replace(decoding().training, total_steps=3000, learning_rate=2e-3, adam_learning_rate=1e-3),
