@@ -228,8 +228,8 @@ def _fetched(
     size = way.new_tensor((width, height))
     down, right = torch.meshgrid(*(torch.arange(side, device=way.device) for side in (height, width)), indexing="ij")
     here = (torch.stack((right, down), dim=-1) + 0.5) * (2 / size) - 1
-    frames = way.unflatten(1, (-1, height))
-    places = torch.addcmul(here, frames, (2 * FAR / size).expand_as(here).contiguous())
+    scale = (2 * FAR / size).expand_as(here).contiguous()  # to be stretched along an axis of two is slow
+    places = torch.addcmul(here, way.unflatten(1, (-1, height)), scale)
     return F.grid_sample(source, places.flatten(1, 2), padding_mode="border", align_corners=False)
 
 
