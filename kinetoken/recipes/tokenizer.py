@@ -89,8 +89,8 @@ def decoding() -> TokenizerRecipe:
 
 
 def noticing() -> TokenizerRecipe:
-    """After `decoding`: what a mosaic notices of motion, now that there is a decoder to make the most of it, and with it
-    that decoder, with more layers for what drawings do between the ends of layers. Codes change by a digit: tokens are
+    """After `decoding`: what a mosaic notices of motion, now that there is a decoder to make the most of it; with that
+    decoder, and more layers of it for what drawings do between the ends of layers. Codes change by a digit: tokens are
     to be made anew, and networks may be trained on."""
     return replace(
         decoding(),
