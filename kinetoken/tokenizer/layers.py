@@ -132,7 +132,7 @@ class PictureBlock(SpaceBlock):
     def forward(
         self, x: Float[Tensor, "batch time rows columns channels"]
     ) -> Float[Tensor, "batch time rows columns channels"]:
-        return plus_through_time(x, self.leave, self.seen(x), range(x.shape[1]))
+        return plus_through_time(x, self.leave, self.seen(x), range(x.shape[1]))  # of time each sees itself alone
 
 
 class Pictures(nn.Module):
