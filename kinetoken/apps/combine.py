@@ -24,7 +24,7 @@ class Command:
     kinetoken combine toybox runs/painting runs/planning runs/decoding -o models/toybox
 
     Each weight is the mean of what it is in those runs that have changed it, or as it was (model soups: Wortsman et al.
-    2022). A decoder of the same codes with more or wider layers takes the place of the model's.
+    2022). A decoder of the same codes with more, fewer or wider layers takes the place of the model's.
     """
 
     model: Positional[str]

@@ -196,26 +196,23 @@ class Between(nn.Module):
     ) -> Float[Tensor, "batch time 3 frames height width"]:
         """before, ends: pictures at the ends of the layers before these, and of these."""
         sides = {"h": self.cell.height, "w": self.cell.width}
-        ways = rearrange(
-            self._said(features, of_shares=False), "b t f r k (n h w v) -> n (b t) (f r h) (k w) v", n=2, v=2, **sides
-        )
-        shares = rearrange(self._said(features, of_shares=True), "b t f r k (n h w) -> n b t 1 f (r h) (k w)", **sides)
-        from_before, from_end = ways
-        of_drawn, of_before, of_end = shares.softmax(0)
-        mixed = of_drawn * drawn
-        mixed = torch.addcmul(mixed, of_before, _fetched(before, from_before).view_as(drawn))
+        ways, shares = self._said(features)
+        from_before, from_end = rearrange(ways, "b t f r k (n h w v) -> n (b t) (f r h) (k w) v", n=2, v=2, **sides)
+        of_drawn, of_before, of_end = rearrange(
+            shares, "b t f r k (n h w) -> n b t 1 f (r h) (k w)", n=3, **sides
+        ).softmax(0)
+        mixed = torch.addcmul(of_drawn * drawn, of_before, _fetched(before, from_before).view_as(drawn))
         return torch.addcmul(mixed, of_end, _fetched(ends, from_end).view_as(drawn))
 
-    def _said(
-        self, features: Float[Tensor, "batch time frames rows columns channels"], *, of_shares: bool
-    ) -> Float[Tensor, "batch time frames rows columns values"]:
-        """Of shares, or of ways, whose two numbers are asked for side by side, as they are needed."""
+    def _said(self, features: Float[Tensor, "batch time frames rows columns channels"]) -> tuple[Tensor, ...]:
+        """(ways, shares) of each cell. The two numbers of a way are asked for side by side, as they are used: so many
+        pairs are slow to bring together afterwards."""
         ways = 2 * 2 * self.cell.height * self.cell.width
         weight, bias = (
-            of[ways:] if of_shares else rearrange(of[:ways], "(n v p) ... -> (n p v) ...", n=2, v=2)
+            torch.cat((rearrange(of[:ways], "(n v p) ... -> (n p v) ...", n=2, v=2), of[ways:]))
             for of in (self.leave.weight, self.leave.bias)
         )
-        return F.linear(features, weight, bias)
+        return F.linear(features, weight, bias).tensor_split((ways,), dim=-1)
 
 
 def _fetched(
@@ -312,8 +309,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Vectors to blocks of pixels: a linear map of what a `Stack` makes of them, corrected by `Frames`, the ends of
-    layers by `Pictures`, and what moves carried along (`Between`)."""
+    """Vectors to frames: a linear map of what a `Stack` makes of them, corrected by `Frames`, the ends of layers by
+    `Pictures`, and what moves carried along (`Between`)."""
 
     def __init__(
         self,
@@ -362,10 +359,7 @@ class Decoder(nn.Module):
             before = all_ends[:, _previous(all_ends.shape[1], ends.shape[1])][:, later]
             if between.numel():
                 between = self.between(between, features[:, later, :-1], before, ends[:, later])
-        frames = [] if begun else [ends[:, :1]]
-        for layer, end in zip(between.unbind(1), ends[:, later].unbind(1), strict=True):
-            frames += [layer.transpose(1, 2), end[:, None]]
-        return torch.cat(frames, dim=1).permute(0, 1, 3, 4, 2)
+        return _in_turn(between, ends, begun)
 
     @property
     def reach(self) -> int:
@@ -377,6 +371,19 @@ class Decoder(nn.Module):
         framewise = (self.frames,) if self.between is None else (self.frames, self.between)
         pictures = 0.0 if self.pictures is None else self.pictures.flops(cells)
         return self.stack.flops(cells) + 2.0 * cells * self.cell.frames * _weights(*framewise) + pictures
+
+
+def _in_turn(
+    between: Float[Tensor, "batch later 3 frames height width"],
+    ends: Float[Tensor, "batch time 3 height width"],
+    begun: bool,
+) -> Float[Tensor, "batch all_frames height width 3"]:
+    """Each layer's frames before its end; of the first layer, unless others have come before, the end alone. Colours
+    stay in planes, where they are: the last axis is a view."""
+    frames = [] if begun else [ends[:, :1]]
+    for layer, end in zip(between.unbind(1), ends[:, len(frames) :].unbind(1), strict=True):
+        frames += [layer.transpose(1, 2), end[:, None]]
+    return torch.cat(frames, dim=1).permute(0, 1, 3, 4, 2)
 
 
 def _weights(*modules: nn.Module) -> int:

@@ -204,7 +204,7 @@ def _frequent(
 ) -> Int[Tensor, "*squares frequent"]:
     """A square's most frequent colours. What is dark is taken for a colour in the shade rather than for another one."""
     red, green, blue = (pixels * 255).round().unbind(-1)
-    levels = ((red * 256 + green) * 256 + blue).int()
+    levels = ((red * 256 + green) * 256 + blue).int()  # below 2^24, where fp32 has every whole number
     different, where = levels.unique(return_inverse=True)  # of a clip's pixels few are
     colours = torch.stack((different // 65536, different // 256 % 256, different % 256), dim=1) / 255
     alike, sizes = colours @ palette.T, palette.square().sum(1)

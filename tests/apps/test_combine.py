@@ -51,19 +51,25 @@ def test_what_runs_have_learned_comes_together(
     assert said[1].endswith("weights of word_out") and said[2].endswith("weights of code_out, word_out")
 
 
-def test_a_larger_decoder_of_the_same_codes_takes_the_others_place(
-    tiny: Generator, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("blocks", "of_frames"), [(4, 3), (2, 1)])
+def test_a_decoder_of_another_shape_takes_the_others_place(
+    tiny: Generator,
+    tiny_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    blocks: int,
+    of_frames: int,
 ) -> None:
-    larger = VideoTokenizer(replace(tiny.tokenizer.config, decoder_blocks=4, frame_blocks=3))
-    larger.encoder.load_state_dict(tiny.tokenizer.encoder.state_dict())
-    larger.quantizer.load_state_dict(tiny.tokenizer.quantizer.state_dict())
-    save_tokenizer(larger.half().float(), tmp_path / "larger")
-    assert main(["combine", str(tiny_folder), str(tmp_path / "larger"), "-o", str(tmp_path / "combined")]) == 0
+    other = VideoTokenizer(replace(tiny.tokenizer.config, decoder_blocks=blocks, frame_blocks=of_frames))
+    other.encoder.load_state_dict(tiny.tokenizer.encoder.state_dict())
+    other.quantizer.load_state_dict(tiny.tokenizer.quantizer.state_dict())
+    save_tokenizer(other.half().float(), tmp_path / "other")
+    assert main(["combine", str(tiny_folder), str(tmp_path / "other"), "-o", str(tmp_path / "combined")]) == 0
     assert "weights of decoder\n" in capsys.readouterr().out
     combined = Generator.from_pretrained(tmp_path / "combined")
-    assert combined.config.tokenizer == larger.config
+    assert combined.config.tokenizer == other.config
     for name, weight in combined.tokenizer.state_dict().items():
-        assert weight.equal(larger.state_dict()[name]), name
+        assert weight.equal(other.state_dict()[name]), name
 
 
 def test_what_does_not_fit_is_refused(
