@@ -46,7 +46,7 @@ class ThingsOnGrid(nn.Module):
     and from where it was a layer before, and to how it has changed; their sum.
 
     A patch's one vector could be told all of this by attention, and learns it half as fast (docs/journal.md). The
-    cells near a thing are drawn besides, and so is the ground.
+    cells near a thing are drawn besides.
     """
 
     def __init__(self, looks: tuple[int, ...], slots: int, width: int, head_width: int, colours: int = 0) -> None:
@@ -59,7 +59,6 @@ class ThingsOnGrid(nn.Module):
         self.between, self.out = nn.Linear(SIGHT_WIDTH, SIGHT_WIDTH), nn.Linear(SIGHT_WIDTH, width)
         self.drawing = Drawing(self.things.width + CHANGES, slots)
         self.tell, self.draw = nn.Linear(DRAWING_WIDTH, width), nn.Linear(DRAWING_WIDTH, head_width)
-        self.ground = Ground(self.things.width + CHANGES, head_width)
         self.colours = SquareColours(colours, head_width) if colours else None
         for layer in (self.tell, self.draw):
             nn.init.zeros_(layer.weight)
@@ -77,20 +76,14 @@ class ThingsOnGrid(nn.Module):
         middles = [torch.arange(count, device=things.device) + 0.5 for count in (columns, rows)]
         x, y = (middle - seat[..., None] for middle, seat in zip(middles, poses.seats.unbind(-1), strict=True))
         sights = self._sights(looks, x, y, poses.radii[:, :1, None])
-        cells = torch.arange(rows * columns, device=things.device)
-        whole_layers = layer[:, None] * len(cells) + cells
-        told = sights.new_zeros(batch * time * len(cells), sights.shape[-1])
-        told.index_add_(0, whole_layers.flatten(), sights.flatten(0, 2))
+        told = sights.new_zeros(batch * time, *sights.shape[1:]).index_add_(0, layer, sights).flatten(0, 2)
 
         drawable = _near(x, y, poses.radii) & (slot > 0)[:, None, None]  # the view is everywhere
         which, row, column = drawable.nonzero(as_tuple=True)
         place = (layer[which] * rows + row) * columns + column
         drawing = self.drawing(looks, slot, which, x[which, :, column], y[which, :, row], poses)
         told.index_add_(0, place, self.tell(drawing))
-        views = slot == 0
-        grounds = self.ground(looks[views], y[views, 0], poses.radii[views, 0], columns)
         drawn = told.new_zeros(len(told), self.draw.out_features)
-        drawn.index_add_(0, whole_layers[views].flatten(), grounds.flatten(0, 2))
         drawn.index_add_(0, place, self.draw(drawing))
         near = torch.zeros(len(told), dtype=torch.bool, device=told.device).index_fill(0, place, True)
         return Painted(*(part.unflatten(0, (batch, time, rows, columns)) for part in (told, drawn, near)))
@@ -178,36 +171,6 @@ class Drawing(nn.Module):
         for stroke in self.strokes:
             cells = stroke(cells)
         return F.silu(cells)
-
-
-class Ground(nn.Module):
-    """What the view's ground is in every row, floor and shades of colour: a small network's answer to where the row
-    lies, in cells and in the view's own measure. Of a row all cells of a parity are alike, but for marks."""
-
-    def __init__(self, looks_width: int, head_width: int) -> None:
-        super().__init__()
-        self.whole, self.parity = nn.Linear(looks_width, DRAWING_WIDTH), nn.Embedding(4, DRAWING_WIDTH)
-        self.down = nn.Linear(2 * len(PLACE_WAVES) + 2 * len(RADIUS_WAVES), DRAWING_WIDTH, bias=False)
-        self.strokes = nn.ModuleList(Stroke() for _ in range(STROKES))
-        self.leave = nn.Linear(DRAWING_WIDTH, head_width)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
-
-    def forward(
-        self,
-        looks: Float[Tensor, "views looks_width"],
-        y: Float[Tensor, "views rows"],
-        radii: Float[Tensor, " views"],
-        columns: int,
-    ) -> Float[Tensor, "views rows columns head_width"]:
-        """y: of the rows' middles, in cells, downwards from each view's seat."""
-        rows = torch.arange(y.shape[1], device=y.device) % 2
-        parity = self.parity(2 * rows[:, None] + torch.arange(2, device=y.device))
-        where = torch.cat((waves(y, PLACE_WAVES), waves(y / radii[:, None], RADIUS_WAVES)), dim=-1)
-        cells = (self.whole(looks)[:, None] + self.down(where))[:, :, None] + parity
-        for stroke in self.strokes:
-            cells = stroke(cells)
-        return self.leave(F.silu(cells)).repeat(1, 1, -(-columns // 2), 1)[:, :, :columns]
 
 
 class SquareColours(nn.Module):

@@ -16,10 +16,26 @@ def plus_through_time(
 ) -> Float[Tensor, "batch time rows columns channels"]:
     """x + linear(torch.cat([layers[:, which] for which in seen], dim=-1)), where nothing is laid side by side: each of
     the layers is multiplied where it lies, by its share of the weights, into the sum; but in mixed precision, where the
-    sum is not of the product's type. seen: for every layer of x one of `layers`, once for each share of the weights."""
+    sum is not of the product's type. Where no gradients are asked for, x is used up: the sum is written over it.
+    seen: for every layer of x one of `layers`, once for each share of the weights."""
     if torch.is_autocast_enabled(x.device.type):
         return x + linear(torch.cat([layers[:, which] for which in seen], dim=-1))
+    if not torch.is_grad_enabled():
+        return _summed(x.contiguous().add_(linear.bias), linear.weight, layers, seen)
     total: Tensor = _ThroughTime.apply(x, linear.weight, linear.bias, layers, seen)
+    return total
+
+
+def _summed(
+    total: Float[Tensor, "batch time rows columns channels"],
+    weight: Float[Tensor, "channels all_widths"],
+    layers: Float[Tensor, "batch all_time rows columns width"],
+    seen: Sequence[Sequence[int]],
+) -> Float[Tensor, "batch time rows columns channels"]:
+    """The products added where the total lies."""
+    for which, share in zip(seen, weight.chunk(len(seen), dim=1), strict=True):
+        for sums, factors in _runs(which, (total,), (layers,)):
+            _add_product(sums, factors, share.T)
     return total
 
 
@@ -28,11 +44,7 @@ class _ThroughTime(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layers: Tensor, seen: Any) -> Tensor:
         ctx.save_for_backward(weight, layers)
         ctx.seen = seen
-        total = (x + bias).contiguous()
-        for which, share in zip(seen, weight.chunk(len(seen), dim=1), strict=True):
-            for sums, factors in _runs(which, (total,), (layers,)):
-                _add_product(sums, factors, share.T)
-        return total
+        return _summed((x + bias).contiguous(), weight, layers, seen)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:

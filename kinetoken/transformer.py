@@ -32,10 +32,9 @@ from kinetoken.vocabulary import Vocabulary
 class TransformerConfig:
     """`depth` is the one size dial: everything else follows from it unless it is said.
 
-    width_per_layer: 40, deeper and thinner than nanochat's 64: with hours and not weeks of processor time, more clips
-    seen count for more than more weights (Hoffmann et al. 2022), and depth is what binds attributes to objects.
     halvings: how often rows and columns are halved on the way to the transformer; a patch of 2^halvings codes square is
-    one position. near_blocks: of convolutions, at each resolution above the transformer's, before it and after it.
+    one position. near_blocks: of convolutions among codes before the transformer, and at each resolution above its own
+    after it. coarse_blocks: before it, at each resolution between codes' and its own.
     levels: the radices of a code's digits, lowest first, if codes have any (FSQ's have): codes that share a digit then
     share what is learned about it. squares: whether the first digits of four cells in a square tell of two colours, as
     a mosaic's do. looks, things: the radices of the digits by which a layout says what a thing looks
@@ -46,11 +45,12 @@ class TransformerConfig:
     visual_codes: int
     levels: tuple[int, ...] = ()
     squares: bool = False
-    depth: int = 6
-    width_per_layer: int = 40
+    depth: int = 4
+    width_per_layer: int = 64
     head_width: int = 32
     halvings: int = 2
     near_blocks: int = 2
+    coarse_blocks: int = 0
     words: int = 48
     looks: tuple[int, ...] = ()
     things: int = 3
@@ -62,8 +62,10 @@ class TransformerConfig:
             )
         if not 0 <= self.halvings <= 5:
             raise ValueError(f"halvings lie in [0, 5], found {self.halvings}")
-        if self.near_blocks < 1:
-            raise ValueError(f"near_blocks must be at least 1, found {self.near_blocks}")
+        if self.near_blocks < 1 or self.coarse_blocks < 0:
+            raise ValueError(
+                f"near_blocks must be at least 1, coarse_blocks 0, found {self.near_blocks} and {self.coarse_blocks}"
+            )
         if self.squares and not self.levels:
             raise ValueError("codes of squares need levels: the first digit tells of the colours")
         if self.levels and prod(self.levels) != self.visual_codes:
@@ -115,6 +117,11 @@ class TransformerConfig:
         return tuple(self.code_width * 2**level for level in range(self.halvings))
 
     @property
+    def blocks_before(self) -> tuple[int, ...]:
+        """Of convolutions, before the transformer, likewise."""
+        return tuple(self.coarse_blocks if level else self.near_blocks for level in range(self.halvings))
+
+    @property
     def head_code_width(self) -> int:
         """Channels of one place before its logits."""
         return 4 * self.code_width
@@ -146,7 +153,7 @@ class Transformer(nn.Module):
         vocabulary, widths = config.vocabulary, (*config.near_widths, config.width)
         self.embedding = nn.Embedding(vocabulary.size, widths[0])
         self.word_in = nn.Linear(widths[0], config.width)
-        self.near_in = nn.ModuleList(NearBlocks(width, config.near_blocks) for width in config.near_widths)
+        self.near_in = nn.ModuleList(map(NearBlocks, config.near_widths, config.blocks_before))
         self.narrow = nn.ModuleList(nn.Linear(4 * fine, coarse) for fine, coarse in pairwise(widths))
         self.layers = nn.ModuleList(
             Layer(config.width, config.head_width, config.hidden, tuning=not config.looks) for _ in range(config.depth)
@@ -426,8 +433,8 @@ class Transformer(nn.Module):
         positions = words + config.slots * grid.time + grid.cells // prod(config.patch)
         layer = 4 * config.width**2 + 3 * config.width * config.hidden + 2 * positions * config.width
         near = sum(
-            (2 * config.near_blocks * 12 * fine**2 + 2 * fine * coarse) / 4**level
-            for level, (fine, coarse) in enumerate(pairwise(widths))
+            ((before + config.near_blocks) * 12 * fine**2 + 2 * fine * coarse) / 4**level
+            for level, (before, (fine, coarse)) in enumerate(zip(config.blocks_before, pairwise(widths), strict=True))
         )
         enter, head = widths[0] * config.head_code_width, config.head_code_width * config.visual_codes
         told = 3 * words * widths[0] * config.width

@@ -10,7 +10,7 @@ from kinetoken.data.toybox import sample_scene
 from kinetoken.data.toybox_layout import LOOKS, THINGS, layout
 from kinetoken.grid import CellSize
 from kinetoken.layout import ANGLES, EIGHTHS, HIDDEN, MARGIN, WAY, digits
-from kinetoken.painting import SquareColours, ThingsOnGrid, _on_the_thing, _poses
+from kinetoken.painting import Painted, SquareColours, ThingsOnGrid, _on_the_thing, _poses
 from kinetoken.processes.masked import MaskedObjective
 from kinetoken.processes.masking import CanvasBatch, MaskingConfig
 from kinetoken.transformer import Transformer, TransformerConfig
@@ -85,20 +85,18 @@ def test_what_is_drawn_is_near_to_where_the_thing_is_or_was() -> None:
     assert not drawn[0, 5:].any() and not drawn[1, :, 5:10].any() and not drawn[1, 5:9].any()
 
 
-def test_grounds_are_drawn_by_rows_and_move_with_the_view() -> None:
+def test_a_ground_is_told_to_every_cell_and_drawn_for_none() -> None:
     paint = _painter()
 
-    def drawn(y: int, look: int) -> torch.Tensor:
+    def painted(look: int) -> Painted:
         told = _one([[0] * len(digits(LOOKS))])
-        told[0, 0, 0] = torch.tensor(_thing(x=8 * 8, y=y, size=4 * EIGHTHS))
+        told[0, 0, 0] = torch.tensor(_thing(x=8 * 8, y=8 * 8, size=4 * EIGHTHS))
         told[0, 0, 0, 1] = look
-        return paint(told, 16, 16).drawn[0, 0]
+        return paint(told, 16, 16)
 
-    ground = drawn(64, 6)
-    torch.testing.assert_close(ground[:, :2].repeat(1, 8, 1), ground)  # but for the cell's place in its square
-    assert not torch.allclose(ground[:, 0], ground[:, 1]) and not torch.allclose(ground[0], ground[2])
-    torch.testing.assert_close(drawn(64 + 2 * EIGHTHS, 6)[2:], ground[:-2], atol=1e-4, rtol=1e-4)
-    assert not torch.allclose(drawn(64, 8), ground)  # with a floor
+    bare, floor = painted(6), painted(8)
+    assert (bare.told != floor.told).any(-1).all()
+    assert not bare.drawn.any() and bare.near is not None and not bare.near.any()
 
 
 def test_a_cell_knows_where_on_a_thing_it_lies() -> None:

@@ -99,6 +99,14 @@ def test_patches_of_any_power_of_two(halvings: int) -> None:
     assert cells.shape[1:4] == (2, 8, 16)
 
 
+@pytest.mark.parametrize("blocks", [0, 2])
+def test_blocks_before_the_transformer_are_as_many_as_are_asked_for(blocks: int) -> None:
+    network = Transformer(TransformerConfig(text_codes=300, visual_codes=50, depth=1, coarse_blocks=blocks))
+    assert [len(at) for at in network.near_in] == [2, blocks] and [len(at) for at in network.near_out] == [2, 2]
+    with pytest.raises(ValueError, match="coarse_blocks"):
+        TransformerConfig(text_codes=300, visual_codes=50, coarse_blocks=-1)
+
+
 def test_digits_are_those_of_the_quantizer() -> None:
     """Two codes share a digit where their quantized vectors share a coordinate."""
     from kinetoken.tokenizer.quantizer import Quantizer, QuantizerConfig

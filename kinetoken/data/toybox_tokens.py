@@ -23,8 +23,8 @@ from kinetoken.vocabulary import TextCodec
 CLIPS_AT_ONCE = 8
 READ_AS_OFTEN: tuple[Style, ...] = ("full", "full", "reworded", "shuffled", "terse")
 """Styles of the captions that a clip is stored with; training picks one at random, and for captioning the first."""
-BENDING = (Motion.ORBITS, Motion.BOUNCES, Motion.FALLS)
-STRAIGHT = 3
+HARD = (Motion.ORBITS, Motion.BOUNCES, Motion.FALLS, Motion.BLINKS)
+EASY = 3
 
 
 def toybox_codec(ids: int, scenes: int = 4000) -> TextCodec:
@@ -63,19 +63,19 @@ def tokenize_toybox(
 
 
 def plan_toybox(folder: Path, cell: CellSize, *, shape: ClipShape, scenes: int, first_seed: int) -> None:
-    """Write a shard of nothing but the captions and layouts of training scenes: of those in which nothing's way bends
-    one in STRAIGHT, for they are learned soon. Nothing is rendered."""
+    """Write a shard of nothing but the captions and layouts of training scenes: of those in which no motion is HARD
+    and nobody has to do with anybody one in EASY, for they are learned soon. Nothing is rendered."""
     layouts, texts = [], []
     told = ((seed, sample_scene(seed)) for seed in count(first_seed))
-    bent = (each for each in told if _bends(each[1]) or not each[0] % STRAIGHT)
-    for seed, scene in islice(bent, scenes):
+    hard = (each for each in told if _is_hard(each[1]) or not each[0] % EASY)
+    for seed, scene in islice(hard, scenes):
         layouts.append(shape.layout(scene, cell))
         texts.append(_texts(scene, seed))
     write_layouts(folder, np.stack(layouts), texts)
 
 
-def _bends(scene: Scene) -> bool:
-    return any(actor.motion in BENDING for actor in scene.actors)
+def _is_hard(scene: Scene) -> bool:
+    return bool(scene.relation) or any(actor.motion in HARD for actor in scene.actors)
 
 
 def _texts(scene: Scene, seed: int) -> list[str]:

@@ -49,7 +49,7 @@ class NetworkRecipe:
     plans: int = 0
     plan_turns: int = 0
     loop_turns: int = 1
-    depth: int = 6
+    depth: int = 4
     text_ids: int = 512
     words: int = 48
     batch_clips: int = 32
@@ -260,7 +260,7 @@ def animations() -> NetworkRecipe:
 def base() -> NetworkRecipe:
     """For a GPU or several, under torchrun."""
     return NetworkRecipe(
-        depth=16,
+        depth=12,
         batch_clips=256,
         excerpts=small().excerpts,
         plans=16 * small().plans,

@@ -163,7 +163,9 @@ class Pictures(nn.Module):
         """The corrections. told: what is known of each cell beside its pixels."""
         sides = {"y": self.cell.height // 2, "x": self.cell.width // 2}
         pixels = rearrange(drawn, "b t r k (v y u x c) -> b t (r v) (k u) (y x c)", v=2, u=2, c=3, **sides)
-        x = self.see(pixels) + rearrange(self.enter(told), "b t r k (v u c) -> b t (r v) (k u) c", v=2, u=2)
+        seen = rearrange(self.see(pixels), "b t (r v) (k u) c -> b t r v k u c", v=2, u=2)
+        x = seen + rearrange(self.enter(told), "b t r k (v u c) -> b t r v k u c", v=2, u=2)
+        x = rearrange(x, "b t r v k u c -> b t (r v) (k u) c")
         corrections = self.leave(self.norm(self.blocks(x)))
         return rearrange(corrections, "b t r k (y x c) -> b t c (r y) (k x)", c=3, **sides)
 

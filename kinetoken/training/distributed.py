@@ -4,6 +4,7 @@ import atexit
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,19 @@ class Group:
         values: list[Any] = [None] * self.world
         dist.all_gather_object(values, value)
         return values
+
+    def exchange(self, tensors: Sequence[Tensor], owners: Sequence[int]) -> None:
+        """To everybody what each has written into its own of these tensors, which are of one type: owners says whose
+        they are."""
+        if self.world == 1:
+            return
+        for rank in range(self.world):
+            own = [tensor for tensor, owner in zip(tensors, owners, strict=True) if owner == rank]
+            if own:
+                row = torch.cat([tensor.flatten() for tensor in own])
+                dist.broadcast(row, rank)
+                parts = row.split([tensor.numel() for tensor in own])
+                torch._foreach_copy_(own, [part.view_as(tensor) for part, tensor in zip(parts, own, strict=True)])
 
 
 def choose_device(wanted: str | None, local_rank: int = 0) -> torch.device:

@@ -153,7 +153,7 @@ def train(
     group, device = join_group(config.device)
     with _Wish() as wish:
         half = multiplies_in_bfloat16(device) if config.bfloat16 is None else config.bfloat16
-        state = _resumed(objective.to(device), config, run, half)
+        state = _resumed(objective.to(device), config, run, half, group)
         last = config.total_steps if stop_after_steps is None else state.step + stop_after_steps
         trainer = _Trainer(state, batches, config, group, device, clips_per_step, flops_per_step)
         trainer.run_until(
@@ -184,7 +184,7 @@ class _State:
     seconds: float = 0.0
 
 
-def _resumed(objective: nn.Module, config: TrainingConfig, run: Path, half: bool) -> _State:
+def _resumed(objective: nn.Module, config: TrainingConfig, run: Path, half: bool, group: Group) -> _State:
     """The state a run was left in, or a new one. Weights of a model that was loaded to sample lie as its products read
     them; gradients would have to be copied to lie like that."""
     for weight in objective.parameters():
@@ -196,6 +196,7 @@ def _resumed(objective: nn.Module, config: TrainingConfig, run: Path, half: bool
         weight_decay=config.weight_decay,
         use_muon=config.optimizer == "muon",
         bfloat16=half,
+        group=group,
     )
     state = _State(objective=objective, optimizer=optimizer, average=WeightAverage(objective, config.ema_decay))
     if (saved := load_checkpoint(run)) is not None:
@@ -206,6 +207,20 @@ def _resumed(objective: nn.Module, config: TrainingConfig, run: Path, half: bool
         state.average.load(saved.average)
         state.step, state.seconds = saved.step, saved.seconds
     return state
+
+
+class _Answering(nn.Module):
+    """An objective whose loss always hangs on a weight, if only by nothing: where a batch asks nothing of the parts
+    that learn, the other processes would wait for this one's gradients for ever."""
+
+    def __init__(self, objective: nn.Module) -> None:
+        super().__init__()
+        self.objective = objective
+        self.smallest = min((w for w in objective.parameters() if w.requires_grad), key=torch.numel)
+
+    def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, metrics = self.objective(batch)
+        return loss + 0 * self.smallest.sum(), metrics
 
 
 class _Trainer:
@@ -230,7 +245,7 @@ class _Trainer:
         self.parameters = [weight for weight in state.objective.parameters() if weight.requires_grad]
         self.network: nn.Module = state.objective
         if group.world > 1:  # tasks differ from batch to batch, so some weights may go unused
-            self.network = DistributedDataParallel(state.objective, find_unused_parameters=True)
+            self.network = DistributedDataParallel(_Answering(state.objective), find_unused_parameters=True)
 
     def run_until(self, last: int, stop: Callable[[], bool], desk: "_Desk | None") -> None:
         """Steps until `last`, or until `stop` says so; `desk` is rank 0's."""

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kinetoken.training.distributed import Group
+
 MOMENTUM = 0.95
 ADAM_BETAS = (0.9, 0.95)
 ADAM_EPSILON = 1e-8
@@ -103,13 +105,15 @@ class Optimizer:
         weight_decay: float = 0.0,
         use_muon: bool = True,
         bfloat16: bool = False,
+        group: Group | None = None,
     ) -> None:
-        """bfloat16: whether Muon's matrix products are; its state is fp32."""
+        """bfloat16: whether Muon's matrix products are; its state is fp32. group: among whose processes Muon's work is
+        parted; each has the same gradients."""
         muon, adamw = split_parameters(objective)
         if not use_muon:
             muon, adamw = {}, {**muon, **adamw}
         self.learning_rate, self.adam_learning_rate, self.weight_decay = learning_rate, adam_learning_rate, weight_decay
-        self.muon, self.adamw, self.bfloat16 = muon, adamw, bfloat16
+        self.muon, self.adamw, self.bfloat16, self.group = muon, adamw, bfloat16, group or Group()
         self.momentum = {name: torch.zeros_like(weight) for name, weight in muon.items()}
         self.first = {name: torch.zeros_like(weight) for name, weight in adamw.items()}
         self.second = {name: torch.zeros_like(weight) for name, weight in adamw.items()}
@@ -152,20 +156,23 @@ class Optimizer:
         )
 
     def _muon_step(self, names: list[str], rate: float) -> None:
-        """Momentum with Nesterov's look ahead, made orthogonal: all matrices of a shape at once."""
+        """Momentum with Nesterov's look ahead, made orthogonal: all matrices of a shape at once. Each process makes
+        some and has the rest from the others (as in Moonlight, section 2.3)."""
         if not names:
             return
         gradients, momenta = _gradients(self.muon, names), [self.momentum[name] for name in names]
         torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
-        directions = torch._foreach_lerp(gradients, momenta, MOMENTUM)
+        directions = list(torch._foreach_lerp(gradients, momenta, MOMENTUM))
         weights = [self.muon[name].detach() for name in names]
         torch._foreach_mul_(weights, 1 - rate * self.weight_decay)
-        for where in _same_shape(directions):
+        owners = _parted([direction.flatten(1).shape for direction in directions], self.group.world)
+        for where in _same_shape(directions, [owner == self.group.rank for owner in owners]):
             updates = orthogonalise(torch.stack([directions[i].flatten(1) for i in where]), bfloat16=self.bfloat16)
             size = RMS_OF_ADAM * max(updates.shape[1:]) ** 0.5
-            chosen = [weights[i] for i in where]
-            steps = [update.view_as(weight) for update, weight in zip(updates, chosen, strict=True)]
-            torch._foreach_add_(chosen, steps, alpha=-rate * size)
+            for i, update in zip(where, updates, strict=True):
+                directions[i] = update.mul_(size).view_as(weights[i])
+        self.group.exchange(directions, owners)
+        torch._foreach_add_(weights, directions, alpha=-rate)
 
     def zero_gradients(self) -> None:
         for weight in (*self.muon.values(), *self.adamw.values()):
@@ -226,9 +233,20 @@ def _declared(objective: nn.Module) -> set[int]:
     return kept
 
 
-def _same_shape(tensors: Sequence[Tensor]) -> list[list[int]]:
-    """Places of the tensors that make equal matrices when flattened to two axes."""
+def _same_shape(tensors: Sequence[Tensor], wanted: Sequence[bool]) -> list[list[int]]:
+    """Places of the wanted tensors that make equal matrices when flattened to two axes."""
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for place, tensor in enumerate(tensors):
-        groups[tensor.size(0), tensor[0].numel()].append(place)
+        if wanted[place]:
+            groups[tensor.size(0), tensor[0].numel()].append(place)
     return list(groups.values())
+
+
+def _parted(shapes: Sequence[tuple[int, ...]], processes: int) -> list[int]:
+    """Which process makes each matrix orthogonal: the dearest first, each is given to whoever has least to do."""
+    work, owners = [0] * processes, [0] * len(shapes)
+    price = [min(shape) ** 2 * (5 * min(shape) + max(shape)) for shape in shapes]
+    for place in sorted(range(len(shapes)), key=lambda place: -price[place]):
+        owners[place] = work.index(min(work))
+        work[owners[place]] += price[place]
+    return owners

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from kinetoken.training import optimizer as module
-from kinetoken.training.optimizer import Optimizer, orthogonalise, split_parameters
+from kinetoken.training.optimizer import Optimizer, _parted, orthogonalise, split_parameters
 from tests.training.toy import Toy
 
 SHAPES = [(1, 1), (3, 5), (64, 64), (96, 32), (32, 96), (40, 50)]
@@ -110,6 +110,15 @@ def test_muon_follows_its_definition_over_steps() -> None:
         plain = (1 - 0.1 * 0.3) * plain - 0.1 * 0.2 * 8**0.5 * direction
         optimizer.step(1.0)
     torch.testing.assert_close(linear.weight.detach(), plain, atol=1e-4, rtol=0)
+
+
+def test_muons_work_is_parted_evenly_and_all_of_it() -> None:
+    shapes = [(256, 256)] * 5 + [(64, 576)] * 6 + [(1408, 256)]
+    owners = _parted(shapes, 3)
+    price = [min(shape) ** 2 * (5 * min(shape) + max(shape)) for shape in shapes]
+    work = [sum(p for p, owner in zip(price, owners, strict=True) if owner == rank) for rank in range(3)]
+    assert sum(work) == sum(price) and max(work) - min(work) <= max(price)
+    assert _parted(shapes, 1) == [0] * len(shapes)
 
 
 def test_without_muon_it_is_adamw_with_decay_on_matrices() -> None:

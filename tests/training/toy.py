@@ -76,5 +76,8 @@ def train_toy(run: Path, *, toy: Toy | None = None, mixed: bool = False, **optio
 
 
 if __name__ == "__main__":
-    for name in ("alike", "mixed"):
-        train_toy(Path(sys.argv[1]) / name, toy=Toy(dropout=0.0), mixed=name == "mixed")
+    for name in ("alike", "mixed", "part"):
+        toy = Toy(dropout=0.0)
+        if name == "part":  # of which most batches ask nothing
+            toy.requires_grad_(False).detour.requires_grad_(True)
+        train_toy(Path(sys.argv[1]) / name, toy=toy, mixed=name != "alike")
