@@ -32,9 +32,10 @@ from kinetoken.vocabulary import Vocabulary
 class TransformerConfig:
     """`depth` is the one size dial: everything else follows from it unless it is said.
 
-    halvings: how often rows and columns are halved on the way to the transformer; a patch of 2^halvings codes square is
-    one position. near_blocks: of convolutions among codes before the transformer, and at each resolution above its own
-    after it. coarse_blocks: before it, at each resolution between codes' and its own.
+    width_per_layer: 64, as nanochat has it. halvings: how often rows and columns are halved on the way to the
+    transformer; a patch of 2^halvings codes square is one position. near_blocks: of convolutions among codes before the
+    transformer, and at each resolution above its own after it. coarse_blocks: before it, at each resolution between
+    that of codes and its own.
     levels: the radices of a code's digits, lowest first, if codes have any (FSQ's have): codes that share a digit then
     share what is learned about it. squares: whether the first digits of four cells in a square tell of two colours, as
     a mosaic's do. looks, things: the radices of the digits by which a layout says what a thing looks

@@ -24,7 +24,9 @@ CLIPS_AT_ONCE = 8
 READ_AS_OFTEN: tuple[Style, ...] = ("full", "full", "reworded", "shuffled", "terse")
 """Styles of the captions that a clip is stored with; training picks one at random, and for captioning the first."""
 HARD = (Motion.ORBITS, Motion.BOUNCES, Motion.FALLS, Motion.BLINKS)
+"""Motions whose layouts take long to learn."""
 EASY = 3
+"""Of scenes that are learned soon one in so many is planned."""
 
 
 def toybox_codec(ids: int, scenes: int = 4000) -> TextCodec:
@@ -64,7 +66,7 @@ def tokenize_toybox(
 
 def plan_toybox(folder: Path, cell: CellSize, *, shape: ClipShape, scenes: int, first_seed: int) -> None:
     """Write a shard of nothing but the captions and layouts of training scenes: of those in which no motion is HARD
-    and nobody has to do with anybody one in EASY, for they are learned soon. Nothing is rendered."""
+    and nobody has to do with anybody one in EASY. Nothing is rendered."""
     layouts, texts = [], []
     told = ((seed, sample_scene(seed)) for seed in count(first_seed))
     hard = (each for each in told if _is_hard(each[1]) or not each[0] % EASY)
