@@ -1,7 +1,6 @@
 """The command line. Each command is a dataclass, in a module of its own but for those that edit, imported when it is
 the one that is asked for, so that help answers before torch has been found."""
 
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -59,10 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"unknown command {name!r}: choose one of {', '.join(COMMANDS)}")
     import tyro
 
-    gc.disable()  # of what is imported nothing is garbage, and looking for it took a tenth of a second
     module = import_module(f"kinetoken.apps.{'edit' if name in EDITS else name}")
-    gc.freeze()
-    gc.enable()
     command = getattr(module, name.capitalize() if name in EDITS else "Command")
     try:
         tyro.cli(command, prog=f"kinetoken {name}", args=rest).execute()
