@@ -1,5 +1,7 @@
 """One layer of a transformer, of which whoever needs attention is made."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -43,23 +45,66 @@ class Layer(nn.Module):
         memory: Memory | None = None,
     ) -> Float[Tensor, "batch positions width"]:
         """gist: what the text says, by which the layer is tuned if it is to be. memory: of positions before these."""
-        first = second = None
-        if self.tuning is not None and gist is not None:
-            first, second = self.tuning(F.silu(gist))[:, None].chunk(2, dim=-1)
-        x = x + self.attention_out(self._attention(tuned(self.attention_norm(x), first), rotation, memory))
-        gate, value = self.gate_and_value(tuned(self.gated_norm(x), second)).chunk(2, dim=-1)
-        return x + self.gated_out(F.silu(gate) * value)
+        return mixed((self,), (x,), rotation, gist, memory)[0]
 
-    def _attention(self, x: Tensor, rotation: Tensor, memory: Memory | None) -> Tensor:
-        query_key_value = self.query_key_value(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+    def tunings(self, gist: Float[Tensor, "batch width"] | None) -> tuple[Tensor | None, Tensor | None]:
+        """Of what is normalised for attention and for the gated layer."""
+        if self.tuning is None or gist is None:
+            return None, None
+        first, second = self.tuning(F.silu(gist))[:, None].chunk(2, dim=-1)
+        return first, second
+
+    def asks(
+        self,
+        x: Float[Tensor, "batch positions width"],
+        rotation: Float[Tensor, "2 positions channels"],
+        tuning: Float[Tensor, "batch 1 twice_width"] | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each of batch x heads x positions x channels."""
+        query_key_value = self.query_key_value(tuned(self.attention_norm(x), tuning))
+        query_key_value = query_key_value.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         queries_and_keys, values = query_key_value.split((2, 1))  # whose gradients are put together, not added up
         both = torch.stack((self.query_norm.weight, self.key_norm.weight))[:, None, None, None]
         query, key = rotate(normalised(queries_and_keys, both), rotation)
-        value, seen = values.squeeze(0), None
-        if memory is not None:
-            key, value = memory.positions(self, key, value)
-            seen = memory.seen
-        return attend(query, key, value, seen).transpose(1, 2).flatten(2)
+        return query, key, values.squeeze(0)
+
+    def goes_on(
+        self,
+        x: Float[Tensor, "batch positions width"],
+        found: Float[Tensor, "batch positions width"],
+        tuning: Float[Tensor, "batch 1 twice_width"] | None,
+    ) -> Float[Tensor, "batch positions width"]:
+        """With what attention has found."""
+        x = x + self.attention_out(found)
+        gate, value = self.gate_and_value(tuned(self.gated_norm(x), tuning)).chunk(2, dim=-1)
+        return x + self.gated_out(F.silu(gate) * value)
+
+
+def mixed(
+    layers: Sequence[Layer],
+    parts: Sequence[Float[Tensor, "batch _ width"]],
+    rotation: Float[Tensor, "2 positions channels"],
+    gist: Float[Tensor, "batch width"] | None = None,
+    memory: Memory | None = None,
+) -> list[Float[Tensor, "batch _ width"]]:
+    """One layer over a row of positions in parts, each by weights of its own, all of which see all (Mixture-of-
+    Transformers, Liang et al. 2024). rotation: of the whole row. Parts may be empty."""
+    sizes = [part.shape[1] for part in parts]
+    there = [which for which, size in enumerate(sizes) if size]
+    if not there:
+        return list(parts)
+    turns = rotation.split(sizes, dim=1)
+    tunings = {which: layers[which].tunings(gist) for which in there}
+    asked = [layers[which].asks(parts[which], turns[which], tunings[which][0]) for which in there]
+    query, key, value = (torch.cat(each, dim=2) if len(each) > 1 else each[0] for each in zip(*asked, strict=True))
+    if memory is not None:
+        key, value = memory.positions(layers[-1], key, value)
+    found = attend(query, key, value, None if memory is None else memory.seen).transpose(1, 2).flatten(2)
+    seen = found.split(sizes, dim=1)
+    return [
+        layers[which].goes_on(part, seen[which], tunings[which][1]) if which in tunings else part
+        for which, part in enumerate(parts)
+    ]
 
 
 def attend(

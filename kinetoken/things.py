@@ -51,14 +51,18 @@ AGAINST: Final = 2  # guesses from either side from which a number's steps are t
 def waves(values: Float[Tensor, "*shape"], lengths: tuple[float, ...]) -> Float[Tensor, "*shape features"]:
     """Sine and cosine of every wave length (Tancik et al. 2020, Fourier features): near numbers look alike, and a
     step is a turn, wherever it is taken from."""
-    angles = values[..., None] * _frequencies(lengths, values.device, values.dtype)
-    return torch.cat((angles.sin(), angles.cos()), dim=-1)
+    frequencies, phases = _frequencies(lengths, values.device, values.dtype)
+    return (values[..., None] * frequencies).add_(phases).sin_()
 
 
 @lru_cache
 @torch.inference_mode(False)  # kept: what a sampler has asked for, training may ask for again
-def _frequencies(lengths: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Float[Tensor, " waves"]:
-    return 2 * pi / torch.tensor(lengths, device=device, dtype=dtype)
+def _frequencies(lengths: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Float[Tensor, "2 features"]:
+    """And phases, for a cosine is a sine a quarter of a turn ahead: what is large is gone through three times less."""
+    waves = 2 * pi / torch.tensor(lengths, device=device, dtype=dtype)
+    return torch.stack(
+        (waves.repeat(2), torch.tensor((0, pi / 2), device=device, dtype=dtype).repeat_interleave(len(waves)))
+    )
 
 
 class Things(nn.Module):

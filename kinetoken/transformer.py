@@ -1,7 +1,7 @@
 """The one network: a transformer over a row of text ids and a grid of codes."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from math import ceil, pi, prod
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from kinetoken.code_digits import DigitTable, rows_of_digits
 from kinetoken.grid import GridShape
 from kinetoken.kept import Kept
-from kinetoken.layer import Layer, rotation_by
+from kinetoken.layer import Layer, mixed, rotation_by
 from kinetoken.layout import HIDDEN, digits
 from kinetoken.memory import Memory
 from kinetoken.near import NearBlocks
@@ -40,6 +40,7 @@ class TransformerConfig:
     share what is learned about it. squares: whether the first digits of four cells in a square tell of two colours, as
     a mosaic's do. looks, things: the radices of the digits by which a layout says what a thing looks
     like, and how many things it has room for in every layer of time (layout.py); without looks there is no layout.
+    mixture: whether words and things go through layers of their own, beside those of patches.
     """
 
     text_codes: int
@@ -55,6 +56,7 @@ class TransformerConfig:
     words: int = 48
     looks: tuple[int, ...] = ()
     things: int = 3
+    mixture: bool = True
 
     def __post_init__(self) -> None:
         if self.depth < 1 or self.width % self.head_width or self.head_width % 4 or self.head_width < 12:
@@ -142,8 +144,8 @@ class Transformer(nn.Module):
     an hourglass of convolutions that make patches of codes, and codes of patches.
 
     A position is one word, one thing of a layout or one patch of codes, and masks stay per code: an unknown code is the
-    id MASK inside its patch. The network has no attention mask: every position sees every other. What a layout says is
-    told to the cells, too.
+    id MASK inside its patch. The network has no attention mask: every position sees every other, whichever of two kinds
+    of weights it goes through (`mixed`). What a layout says is told to the cells, too.
     """
 
     digits: Tensor
@@ -156,9 +158,10 @@ class Transformer(nn.Module):
         self.word_in = nn.Linear(widths[0], config.width)
         self.near_in = nn.ModuleList(map(NearBlocks, config.near_widths, config.blocks_before))
         self.narrow = nn.ModuleList(nn.Linear(4 * fine, coarse) for fine, coarse in pairwise(widths))
-        self.layers = nn.ModuleList(
-            Layer(config.width, config.head_width, config.hidden, tuning=not config.looks) for _ in range(config.depth)
-        )
+        of_kind = partial(Layer, config.width, config.head_width, config.hidden, tuning=not config.looks)
+        self.layers = nn.ModuleList(of_kind() for _ in range(config.depth))
+        if config.mixture:
+            self.told_layers = nn.ModuleList(of_kind() for _ in range(config.depth))
         self.norm = RMSNorm(config.width)
         self.word_out = nn.Linear(config.width, vocabulary.text_end)
         self.widen = nn.ModuleList(nn.Linear(coarse, 4 * fine) for fine, coarse in pairwise(widths))
@@ -297,10 +300,12 @@ class Transformer(nn.Module):
         places = cells.shape[1:4]
         if not self.config.looks and grid.numel():
             cells = cells + self.place_in(*places[1:])
-        x = torch.cat((told, cells.reshape(len(grid), prod(places), self.config.width)), dim=1)
-        for layer in self.layers:
-            x = layer(x, rotation, gist, memory)
-        told, cells = self.norm(x).tensor_split((told.shape[1],), dim=1)
+        parts = [told, cells.reshape(len(grid), prod(places), self.config.width)]
+        kinds = (self.told_layers, self.layers) if self.config.mixture else (self.layers,)
+        parts = parts if self.config.mixture else [torch.cat(parts, dim=1)]
+        for layers in zip(*kinds, strict=True):
+            parts = mixed(layers, parts, rotation, gist, memory)
+        told, cells = self.norm(torch.cat(parts, dim=1)).tensor_split((told.shape[1],), dim=1)
         cells = cells.unflatten(1, places)
         for (blocks, widen), known in reversed(list(zip(near_out, fine, strict=True))):
             cells = known + rearrange(widen(cells), "b t r k (pr pk c) -> b t (r pr) (k pk) c", pr=2, pk=2)
@@ -323,7 +328,7 @@ class Transformer(nn.Module):
         if painted.near is not None:
             which = painted.near.flatten().index_select(0, places).nonzero()[:, 0]
             told = self.things_on_grid.coloured(self._first_digits(grid), places[which])
-            features = features.index_add(0, which, told)
+            features.index_add_(0, which, told)
         return features.unflatten(0, grid.shape) if asked is None else features
 
     def painted(
@@ -424,8 +429,9 @@ class Transformer(nn.Module):
         may not have been tuned by words."""
         text = self.config.vocabulary.text_end
         self.embedding.weight[:text] = other.embedding.weight[:text]
-        for name in ("word_in", "gist", "layers", "norm", "word_out"):
-            getattr(self, name).load_state_dict(getattr(other, name).state_dict(), strict=name != "layers")
+        for name in ("word_in", "gist", "layers", *["told_layers"] * self.config.mixture, "norm", "word_out"):
+            learned = getattr(other, name).state_dict()
+            getattr(self, name).load_state_dict(learned, strict=not name.endswith("layers"))
 
     def flops(self, words: int, grid: GridShape, logits: int) -> float:
         """Multiply-adds counted as two, for one forward pass over one canvas with `logits` of its codes asked for."""
@@ -440,7 +446,9 @@ class Transformer(nn.Module):
         enter, head = widths[0] * config.head_code_width, config.head_code_width * config.visual_codes
         told = 3 * words * widths[0] * config.width
         if not config.looks:
-            told += 4 * config.depth * config.width**2 + self.sketch.multiplications(grid.rows, grid.columns)
+            told += (1 + config.mixture) * 4 * config.depth * config.width**2 + self.sketch.multiplications(
+                grid.rows, grid.columns
+            )
         return 2.0 * (grid.cells * (near + enter) + positions * config.depth * layer + logits * head + told)
 
     def adamw_parameters(self) -> list[Tensor]:

@@ -89,8 +89,9 @@ def test_no_window_begins_with_a_jump(tiny: Generator, monkeypatch: pytest.Monke
     assert (steps > 0).all() and steps.max() < 25 and levels[12] > 190
 
 
-def test_the_codec_has_no_seam(tiny: Generator) -> None:
-    """The frames are those of all codes decoded at once."""
+def test_the_codec_has_no_seam(tiny: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The frames are those of all codes decoded at once, where no window is led on."""
+    monkeypatch.setattr("kinetoken.long_video.STILL", 255.0)
     pixels, codes, _ = _all(tiny, 41, size=(16, 16))
     whole = tiny.tokenizer.decode_clip(codes, fps=8.0, frames=41, height=16, width=16)
     assert np.abs(pixels.astype(int) - whole.frames).max() <= 1

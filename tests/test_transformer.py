@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kinetoken.data.toybox_layout import LOOKS, THINGS
-from kinetoken.layer import attend, rotate, rotation_by
+from kinetoken.layer import Layer, attend, mixed, rotate, rotation_by
 from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
 from tests.conftest import noisy
@@ -72,6 +72,32 @@ def test_attention_knows_only_relative_places() -> None:
     near = (turned(query, 3.0) * turned(key, 5.0)).sum()
     far = (turned(query, 10.0) * turned(key, 12.0)).sum()
     torch.testing.assert_close(near, far)
+
+
+@pytest.mark.parametrize("sizes", [(3, 5), (0, 8), (8, 0), (2, 0, 6), (0, 0)])
+def test_a_row_in_parts_is_seen_as_a_whole(sizes: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    layer = Layer(32, 16, 64)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x, rotation = torch.randn(2, sum(sizes), 32), rotation_by(torch.rand(sum(sizes), 8))
+    parts = mixed([layer] * len(sizes), x.split(sizes, dim=1), rotation)
+    torch.testing.assert_close(torch.cat(parts, dim=1), layer(x, rotation))
+
+
+def test_words_and_patches_have_weights_of_their_own(network: Transformer) -> None:
+    """With equal weights for both kinds a network says what one with a single kind does; and those of words are used
+    where nothing but words is asked about."""
+    one_kind = Transformer(replace(CONFIG, mixture=False)).eval()
+    network.told_layers.load_state_dict(network.layers.state_dict())
+    one_kind.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith("told_layers")})
+    text, grid = torch.randint(4, 300, (2, 7)), _grid(2, 2, 8, 8)
+    for of_both, of_one in zip(network(text, grid), one_kind(text, grid), strict=True):
+        torch.testing.assert_close(of_both, of_one)
+    for kind, changes in ((network.layers, False), (network.told_layers, True)):
+        before = network(text, grid[:, :, :0, :0]).words
+        torch.nn.init.zeros_(kind[0].gated_out.weight)
+        assert (network(text, grid[:, :, :0, :0]).words != before).any() == changes
 
 
 def test_a_words_place_does_not_depend_on_the_grid_or_the_texts_length(network: Transformer) -> None:
@@ -158,7 +184,7 @@ def test_words_are_taken_from_a_network_of_other_codes(network: Transformer) -> 
     def said(by: Transformer) -> torch.Tensor:
         words = by.word_in(by.embedding.weight[2 : text : text // 9][:9])[None]
         gist = torch.zeros(1, by.config.width)
-        for layer in by.layers:
+        for layer in by.told_layers:
             words = layer(words, unturned, gist)
         return by.text_logits(by.norm(words))[..., Vocabulary.SPECIAL :]
 
