@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
 from math import ceil, pi, prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +40,8 @@ class TransformerConfig:
     share what is learned about it. squares: whether the first digits of four cells in a square tell of two colours, as
     a mosaic's do. looks, things: the radices of the digits by which a layout says what a thing looks
     like, and how many things it has room for in every layer of time (layout.py); without looks there is no layout.
-    mixture: whether words and things go through layers of their own, beside those of patches.
+    mixture: whether words and things go through layers of their own, beside those of patches; weights without them load
+    as copies of those.
     """
 
     text_codes: int
@@ -162,6 +163,7 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(of_kind() for _ in range(config.depth))
         if config.mixture:
             self.told_layers = nn.ModuleList(of_kind() for _ in range(config.depth))
+            self.register_load_state_dict_pre_hook(_both_kinds)
         self.norm = RMSNorm(config.width)
         self.word_out = nn.Linear(config.width, vocabulary.text_end)
         self.widen = nn.ModuleList(nn.Linear(coarse, 4 * fine) for fine, coarse in pairwise(widths))
@@ -454,6 +456,14 @@ class Transformer(nn.Module):
     def adamw_parameters(self) -> list[Tensor]:
         """Tables of ids are no linear maps between features: AdamW, not Muon."""
         return [self.word_out.weight, self.code_out.weight]
+
+
+def _both_kinds(network: nn.Module, weights: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Weights of a network with one kind of layers are those of both: such a network says the same with two."""
+    of_patches, of_told = f"{prefix}layers.", f"{prefix}told_layers."
+    if not any(name.startswith(of_told) for name in weights):
+        learned = {name: weight for name, weight in weights.items() if name.startswith(of_patches)}
+        weights.update({of_told + name.removeprefix(of_patches): weight for name, weight in learned.items()})
 
 
 def _shape(time: int, rows: int, columns: int) -> GridShape:

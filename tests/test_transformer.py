@@ -89,8 +89,8 @@ def test_words_and_patches_have_weights_of_their_own(network: Transformer) -> No
     """With equal weights for both kinds a network says what one with a single kind does; and those of words are used
     where nothing but words is asked about."""
     one_kind = Transformer(replace(CONFIG, mixture=False)).eval()
-    network.told_layers.load_state_dict(network.layers.state_dict())
     one_kind.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith("told_layers")})
+    network.load_state_dict(one_kind.state_dict())
     text, grid = torch.randint(4, 300, (2, 7)), _grid(2, 2, 8, 8)
     for of_both, of_one in zip(network(text, grid), one_kind(text, grid), strict=True):
         torch.testing.assert_close(of_both, of_one)
