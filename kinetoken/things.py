@@ -58,7 +58,7 @@ def waves(values: Float[Tensor, "*shape"], lengths: tuple[float, ...]) -> Float[
 @lru_cache
 @torch.inference_mode(False)  # kept: what a sampler has asked for, training may ask for again
 def _frequencies(lengths: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Float[Tensor, "2 features"]:
-    """And phases, for a cosine is a sine a quarter of a turn ahead: what is large is gone through three times less."""
+    """And phases, for a cosine is a sine a quarter of a turn ahead: so nothing need be laid side by side."""
     waves = 2 * pi / torch.tensor(lengths, device=device, dtype=dtype)
     return torch.stack(
         (waves.repeat(2), torch.tensor((0, pi / 2), device=device, dtype=dtype).repeat_interleave(len(waves)))

@@ -431,9 +431,10 @@ class Transformer(nn.Module):
         may not have been tuned by words."""
         text = self.config.vocabulary.text_end
         self.embedding.weight[:text] = other.embedding.weight[:text]
-        for name in ("word_in", "gist", "layers", *["told_layers"] * self.config.mixture, "norm", "word_out"):
+        layers = ("layers", "told_layers") if self.config.mixture else ("layers",)
+        for name in ("word_in", "gist", *layers, "norm", "word_out"):
             learned = getattr(other, name).state_dict()
-            getattr(self, name).load_state_dict(learned, strict=not name.endswith("layers"))
+            getattr(self, name).load_state_dict(learned, strict=name not in layers)
 
     def flops(self, words: int, grid: GridShape, logits: int) -> float:
         """Multiply-adds counted as two, for one forward pass over one canvas with `logits` of its codes asked for."""
@@ -448,9 +449,8 @@ class Transformer(nn.Module):
         enter, head = widths[0] * config.head_code_width, config.head_code_width * config.visual_codes
         told = 3 * words * widths[0] * config.width
         if not config.looks:
-            told += (1 + config.mixture) * 4 * config.depth * config.width**2 + self.sketch.multiplications(
-                grid.rows, grid.columns
-            )
+            tunings = (1 + config.mixture) * config.depth
+            told += 4 * tunings * config.width**2 + self.sketch.multiplications(grid.rows, grid.columns)
         return 2.0 * (grid.cells * (near + enter) + positions * config.depth * layer + logits * head + told)
 
     def adamw_parameters(self) -> list[Tensor]:
