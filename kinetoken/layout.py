@@ -11,7 +11,8 @@ Places as words of a language are Pix2Seq's (Chen et al. 2022), places as what a
 et al. 2023). Here one network does both: it writes a layout, then paints what it wrote.
 """
 
-from math import cos, pi, sin
+from functools import lru_cache
+from math import pi
 from typing import Any, Final, NamedTuple, TypeVar
 
 import torch
@@ -139,8 +140,8 @@ class Foretold(NamedTuple):
     """What things might be, which digits of that can be told, and what they are in the two nearest layers of either
     side."""
 
-    guesses: Int[Tensor, "things guesses digits"]
-    told: Bool[Tensor, "things guesses digits"]
+    guesses: Int[Tensor, "things sides guesses digits"]
+    told: Bool[Tensor, "things sides guesses digits"]
     near: Int[Tensor, "things sides 2 digits"]
 
 
@@ -160,39 +161,36 @@ def going_on(near: Int[Tensor, "things sides reach digits"], radices: tuple[int,
     All of the last but one are one + c (one - two) - (two - three), the recurrence of what turns by a fixed angle, c
     being twice its cosine.
     """
-    one, two, three = near.unbind(2)
+    one, two, three = (layer[:, :, None] for layer in near.unbind(2))
     step = one - two
-    turns = [one + (c * step).round().long() - (two - three) for c in TURNS]
-    bends = [one + _bent(step, eighths) for eighths in BENDS]
-    guesses = torch.stack((one, one + step, *bends, *turns, _curving(one, two)), dim=2)
+    turned = (near.new_tensor(TURNS, dtype=torch.float32)[:, None] * step).round().long()
+    guesses = torch.cat((one, one + step, one + _bent(step), one + turned - (two - three), _curving(one, two)), dim=2)
     told = torch.stack(((near[..., 0] != HIDDEN), *[near[..., 0] > 0] * (len(radices) - 1)), dim=-1).cumprod(2).bool()
     counts = torch.tensor((1, 1 + len(BENDS), len(TURNS), 1), device=near.device)
     told = told[:, :, [0, 1, 2, 1]].repeat_interleave(counts, dim=2)
     guesses[..., [ANGLE, WAY_ANGLE]] %= ANGLES
     highest = torch.tensor(radices, device=near.device) - 1
-    return Foretold(guesses.clamp_min(0).minimum(highest).flatten(1, 2), told.flatten(1, 2), near[:, :, :2])
+    return Foretold(guesses.clamp_min(0).minimum(highest), told, near[:, :, :2])
 
 
-def _bent(step: Int[Tensor, "things sides digits"], eighths: int) -> Int[Tensor, "things sides digits"]:
-    """How much more everything is if x and y change by their last step, turned, and all else stays."""
-    angle = eighths * pi / 4
-    x, y = step[..., X].float(), step[..., Y].float()  # y is downwards
-    bent = torch.zeros_like(step)
-    bent[..., X] = (cos(angle) * x + sin(angle) * y).round()
-    bent[..., Y] = (cos(angle) * y - sin(angle) * x).round()
+def _bent(step: Int[Tensor, "things sides 1 digits"]) -> Int[Tensor, "things sides bends digits"]:
+    """How much more everything is if x and y change by their last step, turned by each of BENDS, and all else stays."""
+    turns = _turns(BENDS, pi / 4, step.device).conj()  # y is downwards
+    bent = step.new_zeros(*step.shape[:2], len(BENDS), step.shape[3])
+    bent[..., X:SIZE] = torch.view_as_real(_complex(step[..., X], step[..., Y]) * turns).round()
     return bent
 
 
 def _curving(
-    one: Int[Tensor, "things sides digits"], two: Int[Tensor, "things sides digits"]
-) -> Int[Tensor, "things sides digits"]:
+    one: Int[Tensor, "things sides 1 digits"], two: Int[Tensor, "things sides 1 digits"]
+) -> Int[Tensor, "things sides 1 digits"]:
     """What a thing would be if its way bent on, each half of a layer's time, by the angle by which it bent half-way
     between the two nearest layers, and went on as far; all else moves on. Seen from behind, half-way is what the nearer
     layer says, seen from ahead what the farther one does.
     """
     here, there = (_complex(layer[..., X], layer[..., Y]) for layer in (one, two))
     behind, ahead = (
-        complex(WAY, WAY) - _complex(layer[:, side, WAY_X], layer[:, side, WAY_Y])
+        complex(WAY, WAY) - _complex(layer[:, side, :, WAY_X], layer[:, side, :, WAY_Y])
         for side, layer in ((0, one), (1, two))
     )
     half = torch.stack((here[:, 0] - behind, there[:, 1] - ahead), dim=1)
@@ -202,31 +200,40 @@ def _curving(
     place = here + second * turn + second * turn**2
     way = torch.stack((second[:, 0] * turn[:, 0] ** 2, -second[:, 1] * turn[:, 1] ** 3), dim=1)
     guess = 2 * one - two
-    for digit, value in ((X, place.real), (Y, place.imag), (WAY_X, WAY - way.real), (WAY_Y, WAY - way.imag)):
-        guess[..., digit] = value.round().long()
+    for digit, value in ((X, place), (WAY_X, complex(WAY, WAY) - way)):
+        guess[..., digit : digit + 2] = torch.view_as_real(value).round()
     return guess
 
 
 def halfway(one: Int[Tensor, "things digits"], things: Int[Tensor, "things digits"]) -> Int[Tensor, "things ways 2"]:
     """WAY_X and WAY_Y of things that have come from `one`, if both halves of their step are equally long and the second
     is the first, turned by each of HALVES. What goes in a circle does so, and what goes straight."""
-    turn = torch.polar(torch.ones(len(HALVES)), torch.tensor(HALVES) * (pi / 8)).to(things.device)
-    step = _complex(things[..., X] - one[..., X], things[..., Y] - one[..., Y])
-    second = torch.view_as_real(step[:, None] * (turn / (1 + turn)))
+    turn = _turns(HALVES, pi / 8, things.device)
+    x, y = (things - one)[:, X:SIZE].unbind(1)
+    second = torch.view_as_real(_complex(x, y)[:, None] * (turn / (1 + turn)))
     return (WAY - second).round().long().clamp(0, 2 * WAY)
 
 
-def agreement(ahead: Foretold, things: Int[Tensor, "things digits"], digit: int) -> Float[Tensor, "things guesses"]:
-    """How right every guess (`going_on`, then the ways of `halfway`) was about what comes before a digit of x, y
-    and way: 1 if it was, less the farther off it was about any, 0 if there is none."""
+def agreement(
+    ahead: Foretold, things: Int[Tensor, "things digits"], digit: int, come: Int[Tensor, "things ways 2"] | None
+) -> Float[Tensor, "things all_guesses"]:
+    """How right every guess (`going_on`, then `come`, the ways of `halfway`, if they can be told) was about what comes
+    before a digit of x, y and way: 1 if it was, less the farther off it was about any, 0 if there is none."""
     before = [number for number in (X, Y, WAY_X) if number < digit]
-    errors = (ahead.guesses - things[:, None])[..., before].abs().amax(-1)
-    right = (errors / -NEARLY).exp() * ahead.told[..., before[-1]]
+    errors = (ahead.guesses[..., before] - things[:, None, None, before]).abs().amax(-1)
+    right = ((errors / -NEARLY).exp() * ahead.told[..., before[-1]]).flatten(1)
     half_way = right.new_zeros(len(right), len(HALVES))
-    if WAY_X in before:
-        error = (halfway(ahead.guesses[:, 0], things)[..., 0] - things[:, WAY_X, None]).abs()
-        half_way = (error / -NEARLY).exp() * ahead.told[:, :1, WAY_X]
+    if come is not None:
+        error = (come[..., 0] - things[:, WAY_X, None]).abs()
+        half_way = (error / -NEARLY).exp() * ahead.told[:, 0, :1, WAY_X]
     return torch.cat((right, half_way), dim=1)
+
+
+@lru_cache
+@torch.inference_mode(False)  # kept: what a sampler has asked for, training may ask for again
+def _turns(counts: tuple[int, ...], angle: float, device: torch.device) -> Complex[Tensor, " turns"]:
+    """By so many angles, anticlockwise where y is upwards."""
+    return torch.polar(torch.ones(len(counts)), torch.tensor(counts) * angle).to(device)
 
 
 def _complex(x: Int[Tensor, "*things"], y: Int[Tensor, "*things"]) -> Complex[Tensor, "*things"]:

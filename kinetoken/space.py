@@ -23,7 +23,9 @@ class SpaceBlock(nn.Module):
         self, x: Float[Tensor, "*pictures rows columns channels"]
     ) -> Float[Tensor, "*pictures rows columns channels"]:
         weights = self.space.weight, self.norm.weight
-        weight = self._kept_weight.of(weights, lambda: weights[0] * weights[1][:, None, None])
-        images = normalised(x).flatten(0, -4).permute(0, 3, 1, 2)  # a view: this is torch's channels_last layout
+        weight = self._kept_weight.of(
+            weights, lambda: (weights[0] * weights[1][:, None, None]).contiguous(memory_format=torch.channels_last)
+        )
+        images = normalised(x).flatten(0, -4).permute(0, 3, 1, 2)  # a view: channels_last, too
         seen = F.silu(F.conv2d(images, weight, self.space.bias, padding=1), inplace=not torch.is_grad_enabled())
         return seen.permute(0, 2, 3, 1).unflatten(0, x.shape[:-3])

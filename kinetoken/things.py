@@ -190,18 +190,20 @@ def changes(
 class Asked(NamedTuple):
     """Things that are to be written, and what is known of each before any digit is: what the network has to say of each
     digit, to be thought about and straight to its answers; what they would be by the layers around (`going_on`); what
-    is told of their own layers (`together`); and each of MOVING as it is learned to come."""
+    is told of their own layers (`together`); and each of MOVING as it is learned to come, in eighths, and as an answer
+    would be told."""
 
     said: Float[Tensor, "things digits digit_width"]
     straight: Float[Tensor, "things features"]
     ahead: Foretold
     others: Others
     moves: Float[Tensor, "things numbers"]
+    coming: Float[Tensor, "things numbers answer_features"]
 
     def those(self, which: Any) -> "Asked":
         """Some of them."""
         told = at(self.ahead, which), at(self.others, which)
-        return Asked(self.said[which], self.straight[which], *told, self.moves[which])
+        return Asked(self.said[which], self.straight[which], *told, self.moves[which], self.coming[which])
 
 
 class ThingsOut(nn.Module):
@@ -258,7 +260,11 @@ class ThingsOut(nn.Module):
     ) -> Asked:
         """near: of the same things in the layers around (`beside`)."""
         ahead, said = going_on(near, self.radices), self.enter(words).unflatten(1, (-1, DIGIT_WIDTH))
-        return Asked(said, self.straight(words), ahead, others, self.moving(words, ahead.near))
+        moves = self.moving(words, ahead.near)
+        radices = moves.new_tensor([self.radices[digit] for digit in MOVING])
+        coming = torch.cat((waves(moves / EIGHTHS, FINE_WAVES), (moves / radices)[..., None]), dim=-1)
+        there = ahead.near[:, 0, 0, :1, None] > 0  # before
+        return Asked(said, self.straight(words), ahead, others, moves, coming * there)
 
     def logits(
         self,
@@ -269,41 +275,41 @@ class ThingsOut(nn.Module):
     ) -> Float[Tensor, "things radix"]:
         """Of the digit at a place, given those before it; what `things` has from that place on is not read. heard: the
         sum of what is `heard` of every digit before it; 0 if there is none."""
-        digit, (said, straight, ahead, others, _) = place - len(self.radices), asked
-        guess = self._guess(asked, digit) if digit in MOVING else None
-        right = agreement(ahead, things, digit) if digit in PROVED else None
-        guesses, told = (part.unflatten(1, (2, -1)) for part in ahead[:2])
-        foretold = (self._answers(place)[guesses[..., place]] * told[..., place, None]).flatten(1, 2)
-        feature = said[:, place] + self.foretold[place](foretold.flatten(1)) + heard
-        if guess is not None:
+        digit, ahead = place - len(self.radices), asked.ahead
+        guesses, told = ahead.guesses[..., place], ahead.told[..., place]
+        foretold = (self._answers(place)[guesses] * told[..., None]).flatten(1, 2)
+        feature = asked.said[:, place] + self.foretold[place](foretold.flatten(1)) + heard
+        guess = right = None
+        if digit in MOVING:
+            guess = asked.coming[:, MOVING.index(digit)]
             feature = feature + self.learned[MOVING.index(digit)](guess)
-        if right is not None:
+        if digit in (WAY_X, WAY_Y):
+            come = halfway(ahead.guesses[:, 0, 0], things)
+            ways = self._answers(place)[come[..., digit - WAY_X]] * told[:, 0, :1, None]
+            foretold = torch.cat((foretold, ways), dim=1)
+        if digit in PROVED:
+            right = agreement(ahead, things, digit, come if digit == WAY_Y else None)
             feature = feature + self.right[PROVED.index(digit)](right)
         feature = F.silu(self.between[place](F.silu(feature)))
-        if digit in (WAY_X, WAY_Y):
-            come = halfway(ahead.guesses[:, 0], things)[..., digit - WAY_X]
-            ways = self._answers(place)[come] * told[:, :1, 0, place, None]
-            foretold = torch.cat((foretold, ways), dim=1)
         trusted = self._trusted(feature, foretold, right, digit)
         if guess is not None:
             belief = self.believed[MOVING.index(digit)](feature)
             trusted = trusted + F.pad(belief.repeat(1, 2), (0, 1)) * guess
-        logits = F.linear(
-            self.out[place](feature) + straight.split(self.told, 1)[place] + trusted, self._answers(place)
-        )
+        straight = asked.straight.narrow(1, sum(self.told[:place]), self.told[place])
+        logits = F.linear(self.out[place](feature) + straight + trusted, self._answers(place))
         number = digit + NUMBERS
         if number < 0:
             return logits
         steps = self.moved[number](feature).unflatten(1, (2 * AGAINST, -1))
-        against, known = (part[:, :, :AGAINST, place].flatten(1) for part in (guesses, told))
+        against, known = (part[:, :, :AGAINST].flatten(1) for part in (guesses, told))
         logits = logits + self._by_step(steps, against, known, place)
         if number >= len(self.apart):
             return logits
-        near = others.things.clamp_min(0)
+        near, there = asked.others.things.clamp_min(0), asked.others.things[..., 0] > 0
         across = self._steps(0)[things[:, None, X] - near[..., X] + self.radices[X] - 1] if number else None
         sizes = self._answers(SIZE + len(self.radices))[near[..., SIZE]]
-        steps = self.apart[number](feature, sizes, others.now, across)
-        return logits + self._by_step(steps, near[..., place], others.things[..., 0] > 0, place)
+        steps = self.apart[number](feature, sizes, asked.others.now, across)
+        return logits + self._by_step(steps, near[..., place], there, place)
 
     def heard(
         self, ahead: Foretold, things: Int[Tensor, "things digits"], place: int
@@ -314,7 +320,7 @@ class ThingsOut(nn.Module):
         number = place - len(self.radices) + NUMBERS
         if number < 0:
             return said
-        guesses, told = (part.unflatten(1, (2, -1))[:, :, 0, place] for part in ahead[:2])
+        guesses, told = ahead.guesses[:, :, 0, place], ahead.told[:, :, 0, place]
         steps = self._steps(number)[things[:, None, place] - guesses + self.radices[place] - 1]
         return said + self.stepped[number]((steps * told[..., None]).flatten(1))
 
@@ -334,12 +340,6 @@ class ThingsOut(nn.Module):
             trust = trust + relied[:, : trust.shape[1]]  # of y no way is foretold
         return (trust[..., None] * foretold).sum(1)
 
-    def _guess(self, asked: Asked, digit: int) -> Float[Tensor, "things features"]:
-        """What is learned to come, as an answer would be told; zeros for a thing that was not there before."""
-        number = asked.moves[:, MOVING.index(digit), None]
-        answer = torch.cat((waves(number / EIGHTHS, FINE_WAVES).flatten(1), number / self.radices[digit]), dim=1)
-        return answer * (asked.ahead.near[:, 0, 0, :1] > 0)
-
     def _by_step(
         self,
         features: Float[Tensor, "things guesses features"],
@@ -351,7 +351,7 @@ class ThingsOut(nn.Module):
         would be if it went on at the same pace, for "to the right" is the same step from everywhere, and so is what
         gravity adds; or from where other things are."""
         radix = self.radices[place]
-        values = torch.arange(radix, device=features.device) - against[..., None] + radix - 1
+        values = torch.arange(radix - 1, 2 * radix - 1, device=features.device) - against[..., None]
         steps = self._steps(place - len(self.radices) + NUMBERS)
         return (F.linear(features, steps).gather(2, values) * told[..., None]).sum(1)
 

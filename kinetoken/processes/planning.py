@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kinetoken.canvas import Canvas
 from kinetoken.glimpses import Glimpses
-from kinetoken.layout import HIDDEN, at, beside, reached, together
+from kinetoken.layout import HIDDEN, Others, at, beside, reached, together
 from kinetoken.processes.masking import CanvasBatch, to_be_read
 from kinetoken.processes.orders import outwards
 from kinetoken.reading import Read
@@ -74,6 +74,10 @@ def _with_next(
     will do for the next one after it. And those are written along that are as good as certainly not there, but never
     any before one that is there and unknown, which training does not show.
 
+    All that are to be thought about are written side by side, each as if those before it went on as they did, and are
+    kept up to the first that does not (speculative decoding, Leviathan et al. 2023): grounds mostly do, so what is on
+    them does not wait for them.
+
     Of what is only glimpsed, words and the layers around say what it may be, and the glimpses what is seen of it: a
     product of experts (Hinton 1999), digit by digit.
     """
@@ -86,11 +90,19 @@ def _with_next(
         if glimpsed is not None:
             there[1:] += glimpsed.beliefs(things[0], 0)
         settled = known | (_chances(there, temperature)[:, 0] > SURE)
-        slot = int(settled.int().argmin())  # the first that is to be thought about, if there is one
-        seen = glimpsed if slot else None
-        things[slot], certain = _written(head, asked.those([slot]), seen, noise, temperature)
+        slots = (~settled).nonzero()[:, 0]
+        if glimpsed is not None:
+            slots, glimpsed = slots[:1], glimpsed if slots[:1].any() else None  # of the view nothing is glimpsed
+        stood, moved = asked.ahead.guesses[:, 0, 0], asked.ahead.guesses[:, 0, 1]
+        guess = torch.where(asked.ahead.told[:, 0, 1], moved, stood) * ~settled[:, None]
+        guess = torch.where(known[:, None], layout[0, time], guess)
+        before = torch.arange(len(guess), device=slots.device) < slots[:, None]
+        others = at(asked.others, slots)
+        others = Others(torch.where(before[..., None], guess, others.things), others.now | before)
+        things[slots], sure = _written(head, asked.those(slots)._replace(others=others), glimpsed, noise, temperature)
+        kept = 1 + int((sure & (things == guess)[slots].all(1)).long().cumprod(0)[:-1].sum())
+        settled[slots[:kept]], certain = True, bool(sure[:kept].all())
         here = torch.zeros_like(canvas.layout_known)
-        settled[: slot + 1] = True
         here[0, time] = ~known & settled.cumprod(0).bool()
         canvas = canvas.with_things(here, things[here[0, time]])
         layout = canvas.masked[2]
@@ -227,20 +239,23 @@ def _written(
     glimpsed: Glimpses | None,
     noise: torch.Generator,
     temperature: float,
-) -> tuple[Int[Tensor, " digits"], bool]:
-    """One thing, digit by digit; and whether it was certain."""
-    thing, heard = asked.ahead.near.new_zeros(1, len(head.radices)), torch.zeros_like(asked.said[:, 0])
-    chance = 1.0
-    for place in range(thing.shape[1]):
-        logits = head.logits(asked, thing, place, heard).float()
+) -> tuple[Int[Tensor, "things digits"], Bool[Tensor, " things"]]:
+    """Things, each by itself, digit by digit; and whether each was certain. Of what is glimpsed there is one."""
+    things = asked.ahead.near.new_zeros(len(asked.said), len(head.radices))
+    heard, chances = torch.zeros_like(asked.said[:, 0]), []
+    for place in range(things.shape[1]):
+        logits = head.logits(asked, things, place, heard).float()
         if glimpsed is not None:
-            logits = logits + glimpsed.beliefs(thing[0], place)
-        thing[:, place] = digit = sample(logits, noise, temperature)
-        chance *= float(_chances(logits, temperature)[0, digit])
-        if not thing[0, 0]:
+            logits = logits + glimpsed.beliefs(things[0], place)
+        of_digit = _chances(logits, temperature)
+        digit = drawn(of_digit, noise) if temperature else logits.argmax(-1)
+        things[:, place] = digit
+        chances.append(of_digit.gather(1, digit[:, None])[:, 0])
+        if not place and not digit.any():
             break
-        heard = heard + head.heard(asked.ahead, thing, place)
-    return thing[0], chance > SURE
+        heard = heard + head.heard(asked.ahead, things, place)
+    there = things[:, 0] > 0
+    return things * there[:, None], torch.where(there, torch.stack(chances).prod(0), chances[0]) > SURE
 
 
 def _chances(logits: Float[Tensor, "things radix"], temperature: float) -> Float[Tensor, "things radix"]:
@@ -249,19 +264,23 @@ def _chances(logits: Float[Tensor, "things radix"], temperature: float) -> Float
 
 
 def sample(logits: Float[Tensor, "places ids"], noise: torch.Generator, temperature: float) -> Int[Tensor, " places"]:
+    """One id for each place."""
+    return drawn((logits / temperature).softmax(-1), noise) if temperature else logits.argmax(-1)
+
+
+def drawn(chances: Float[Tensor, "places ids"], noise: torch.Generator) -> Int[Tensor, " places"]:
     """By the inverse of the cumulative distribution: a random number for each place, drawn on the CPU, so that every
     device draws the same. (Gumbel-max needs one for each id, which was a tenth of a sampler's time.) Of many
     ids it is first that of runs of them, then that within one run: sums are faster than running sums."""
-    if temperature == 0:
-        return logits.argmax(-1)
-    uniform = 1 - torch.rand(len(logits), 1, generator=noise, dtype=torch.float64)  # never 0: some ids have no chance
-    share, chances = uniform.to(logits), (logits / temperature).softmax(-1)
-    cumulative = chances.unflatten(-1, (-1, run := _run(chances.shape[-1]))).sum(-1).cumsum(-1)
+    uniform = 1 - torch.rand(len(chances), 1, generator=noise, dtype=torch.float64)  # never 0: some have no chance
+    share, run = uniform.to(chances), _run(chances.shape[-1])
+    runs = chances.unflatten(-1, (-1, run))
+    cumulative = (chances if run == 1 else runs.sum(-1)).cumsum(-1)
     wanted = share * cumulative[:, -1:]
     chosen = torch.searchsorted(cumulative, wanted)
     if run == 1:
         return chosen[:, 0]
-    within = chances.unflatten(-1, (-1, run)).gather(1, chosen[..., None].expand(-1, -1, run))[:, 0].cumsum(-1)
+    within = runs.gather(1, chosen[..., None].expand(-1, -1, run))[:, 0].cumsum(-1)
     left = wanted - cumulative.gather(-1, chosen) + within[:, -1:]  # rounding must not make it 0, or more than all
     left = left.clamp_min(1e-7 * within[:, -1:]).minimum(within[:, -1:])
     return (run * chosen + torch.searchsorted(within, left))[:, 0]
