@@ -57,7 +57,7 @@ def small() -> TokenizerRecipe:
     """A toybox tokenizer: a quarter of an hour on two CPU cores. Of mosaics the decoder is trained and what it is told
     of motion; the rest is settled once the palette is chosen."""
     return TokenizerRecipe(
-        tokenizer=TokenizerConfig(cell=CellSize(square=2), quantizer=QuantizerConfig(kind="mosaic")),
+        tokenizer=TokenizerConfig(cell=CellSize(square=2), quantizer=QuantizerConfig(kind="mosaic"), frame_channels=32),
         batch_clips=4,
         training=TrainingConfig(
             total_steps=2000,
@@ -79,7 +79,7 @@ def decoding() -> TokenizerRecipe:
     """
     return replace(
         small(),
-        tokenizer=replace(small().tokenizer, picture_blocks=4),
+        tokenizer=replace(small().tokenizer, picture_blocks=3),
         square_weight=16.0,
         change_weight=10.0,
         parts=("decoder",),

@@ -18,7 +18,6 @@ from kinetoken.space import SpaceBlock
 from kinetoken.through_time import plus_through_time
 from kinetoken.tokenizer.past import Past
 
-FRAME_CHANNELS = 48
 DRAWN = 2.0  # the logit of what is drawn against what is carried, to begin with
 FAR = 4.0  # pixels: the unit in which it is said how far something is carried
 BLOCK_WIDTH = 4  # channels of the encoder for each one of the decoder: no place of it sees another
@@ -163,9 +162,9 @@ class Pictures(nn.Module):
         """The corrections. told: what is known of each cell beside its pixels."""
         sides = {"y": self.cell.height // 2, "x": self.cell.width // 2}
         pixels = rearrange(drawn, "b t r k (v y u x c) -> b t (r v) (k u) (y x c)", v=2, u=2, c=3, **sides)
-        seen = rearrange(self.see(pixels), "b t (r v) (k u) c -> b t r v k u c", v=2, u=2)
-        x = seen + rearrange(self.enter(told), "b t r k (v u c) -> b t r v k u c", v=2, u=2)
-        x = rearrange(x, "b t r v k u c -> b t (r v) (k u) c")
+        x = self.see(pixels)
+        quarters = rearrange(x, "b t (r v) (k u) c -> b t r v k u c", v=2, u=2)  # a view: added to where x lies
+        quarters += rearrange(self.enter(told), "b t r k (v u c) -> b t r v k u c", v=2, u=2)
         corrections = self.leave(self.norm(self.blocks(x)))
         return rearrange(corrections, "b t r k (y x c) -> b t c (r y) (k x)", c=3, **sides)
 
@@ -214,7 +213,8 @@ class Between(nn.Module):
             torch.cat((rearrange(of[:ways], "(n v p) ... -> (n p v) ...", n=2, v=2), of[ways:]))
             for of in (self.leave.weight, self.leave.bias)
         )
-        return F.linear(features, weight, bias).tensor_split((ways,), dim=-1)
+        said = F.linear(features.flatten(0, -2), weight, bias)  # as one matrix: parts of a tensor would be many
+        return said.unflatten(0, features.shape[:-1]).tensor_split((ways,), dim=-1)
 
 
 def _fetched(
@@ -321,18 +321,20 @@ class Decoder(nn.Module):
         blocks: int,
         width: int,
         *,
+        frame_channels: int,
         frame_blocks: int,
         picture_blocks: int,
         carries: bool,
     ) -> None:
         super().__init__()
         self.cell = cell
-        self.stack = Stack(width, channels, blocks, 3 * cell.pixels + FRAME_CHANNELS * cell.frames)
-        self.frames = Frames(cell.frames, FRAME_CHANNELS * cell.frames, FRAME_CHANNELS, frame_blocks, 3 * cell.pixels)
+        features, pixels = frame_channels * cell.frames, 3 * cell.pixels
+        self.stack = Stack(width, channels, blocks, features + pixels)
+        self.frames = Frames(cell.frames, features, frame_channels, frame_blocks, pixels)
         self.pictures: Pictures | None = None
         if picture_blocks:
-            self.pictures = Pictures(cell, width + FRAME_CHANNELS, FRAME_CHANNELS, picture_blocks)
-        self.between = Between(cell, FRAME_CHANNELS) if carries else None
+            self.pictures = Pictures(cell, width + frame_channels, frame_channels, picture_blocks)
+        self.between = Between(cell, frame_channels) if carries else None
         nn.init.zeros_(self.frames.leave.weight)
         nn.init.zeros_(self.frames.leave.bias)
 
@@ -347,7 +349,8 @@ class Decoder(nn.Module):
         count, begun = self.cell.frames, past is not None and past.begun
         frames, blocks = self.stack(vectors, past).tensor_split((self.frames.enter.in_features * count,), dim=-1)
         features, values = self.frames(rearrange(frames, "b t r k (f v) -> b (t f) r k v", f=count), past)
-        drawn = rearrange(blocks, "b t r k (f v) -> b t f r k v", f=count) + values.unflatten(1, (-1, count))
+        drawn = values.unflatten(1, (-1, count))
+        drawn += rearrange(blocks, "b t r k (f v) -> b t f r k v", f=count)
         if rough is not None:
             drawn += rough[:, :, None]
         features, last = features.unflatten(1, (-1, count)), drawn[:, :, -1]

@@ -22,24 +22,27 @@ from kinetoken.tokenizer.refining import refined
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
     """channels: the decoder's width at the grid's resolution. encoder_blocks: layers within a block of pixels.
-    decoder_blocks: the wide ones, at half the grid's resolution. frame_blocks: those at the rate of the frames.
-    picture_blocks: those at twice the grid's resolution that correct the pictures at the ends of layers (`Pictures`);
-    0 for none. carries: whether the decoder carries what moves from there to the frames between (`Between`). A mosaic
-    has no encoder, and is decoded to itself, enlarged, and what the decoder adds to that. sees_before: whether what it
-    notices of motion is told by the frame before a cell's own, too."""
+    decoder_blocks: the wide ones, at half the grid's resolution. frame_channels: the decoder's width at the rate of the
+    frames and at twice the grid's resolution. frame_blocks: those at the rate of the frames. picture_blocks: those at
+    twice the grid's resolution that correct the pictures at the ends of layers (`Pictures`); 0 for none. carries:
+    whether the decoder carries what moves from there to the frames between (`Between`). A mosaic has no encoder, and is
+    decoded to itself, enlarged, and what the decoder adds to that. sees_before: whether what it notices of motion is
+    told by the frame before a cell's own, too."""
 
     cell: CellSize = field(default_factory=CellSize)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
     channels: int = 64
     encoder_blocks: int = 3
     decoder_blocks: int = 3
+    frame_channels: int = 48
     frame_blocks: int = 2
     picture_blocks: int = 0
     carries: bool = True
     sees_before: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.channels, self.encoder_blocks, self.decoder_blocks, self.frame_blocks) < 1:
+        sizes = self.channels, self.encoder_blocks, self.decoder_blocks, self.frame_channels, self.frame_blocks
+        if min(sizes) < 1:
             raise ValueError(f"a tokenizer needs at least one channel and one block on each side, found {self}")
         if self.picture_blocks < 0:
             raise ValueError(f"picture_blocks cannot be negative, found {self.picture_blocks}")
@@ -70,6 +73,7 @@ class VideoTokenizer(nn.Module):
             config.channels,
             config.decoder_blocks,
             config.quantizer.width,
+            frame_channels=config.frame_channels,
             frame_blocks=config.frame_blocks,
             picture_blocks=config.picture_blocks,
             carries=config.carries,
@@ -112,7 +116,7 @@ class VideoTokenizer(nn.Module):
         """loop: time is a circle: `cell.frames` frames for every layer, the first one's too. past: of the codes that
         these go on from; what was decoded of those is not decoded again."""
         if not loop:
-            return self.reconstruct(self.quantizer.lookup(codes), past).clamp(-1, 1)
+            return self.reconstruct(self.quantizer.lookup(codes), past).clamp_(-1, 1)
         frames = self.decode(codes[:, self._layers_around(codes.shape[1])])
         return frames[:, -codes.shape[1] * self.config.cell.frames :]
 
