@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from kinetoken.kept import Kept
 from kinetoken.memory import Memory
 from kinetoken.norm import RMSNorm, normalised
 from kinetoken.sketch import tuned
@@ -26,6 +27,7 @@ class Layer(nn.Module):
         self.query_key_value = nn.Linear(width, 3 * width, bias=False)
         self.query_norm = RMSNorm(head_width)
         self.key_norm = RMSNorm(head_width)
+        self._kept_norms = Kept()
         self.attention_out = nn.Linear(width, width, bias=False)
         self.gated_norm = RMSNorm(width)
         self.gate_and_value = nn.Linear(width, 2 * hidden, bias=False)
@@ -64,7 +66,8 @@ class Layer(nn.Module):
         query_key_value = self.query_key_value(tuned(self.attention_norm(x), tuning))
         query_key_value = query_key_value.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         queries_and_keys, values = query_key_value.split((2, 1))  # whose gradients are put together, not added up
-        both = torch.stack((self.query_norm.weight, self.key_norm.weight))[:, None, None, None]
+        norms = self.query_norm.weight, self.key_norm.weight
+        both = self._kept_norms.of(norms, lambda: torch.stack(norms)[:, None, None, None])
         query, key = rotate(normalised(queries_and_keys, both), rotation)
         return query, key, values.squeeze(0)
 

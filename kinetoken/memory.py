@@ -1,6 +1,6 @@
 """What a network need not work out again of a canvas that is filled layer by layer."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,6 +37,12 @@ class Memory:
         self._done = told + done * patches, done
         yield
         self.told, self.layers = self.told + told, self.layers + done
+
+    def once(self, owner: Any, work: Callable[[], Tensor]) -> Tensor:
+        """What is the same at every step, worked out at the first."""
+        if owner not in self._kept:
+            self._kept[owner] = (work(),)
+        return self._kept[owner][0]
 
     def positions(
         self,

@@ -248,7 +248,8 @@ class Transformer(nn.Module):
         unknown are remembered, too; words and things are from the first time on. painted: of these layers. asked: of
         which cells; of all if None."""
         said = F.embedding(text, self.embedding.weight)
-        gist, patches = self.gist(text, said), grid.shape[2] * grid.shape[3] // prod(self.config.patch)
+        gist = memory.once(self.gist, lambda: self.gist(text, said))
+        patches = grid.shape[2] * grid.shape[3] // prod(self.config.patch)
         rotation = self._rotation(text.shape[1], _shape(memory.time, *grid.shape[2:]))
         of_told, of_cells = rotation.tensor_split((rotation.shape[1] - memory.time * patches,), dim=1)
         of_cells = of_cells[:, memory.layers * patches :][:, : grid.shape[1] * patches]
