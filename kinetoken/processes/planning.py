@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kinetoken.canvas import Canvas
 from kinetoken.glimpses import Glimpses
-from kinetoken.layout import HIDDEN, Others, at, beside, reached, together
+from kinetoken.layout import HIDDEN, Foretold, Others, at, beside, reached, together
 from kinetoken.processes.masking import CanvasBatch, to_be_read
 from kinetoken.processes.orders import outwards
 from kinetoken.reading import Read
@@ -93,14 +93,10 @@ def _with_next(
         slots = (~settled).nonzero()[:, 0]
         if glimpsed is not None:
             slots, glimpsed = slots[:1], glimpsed if slots[:1].any() else None  # of the view nothing is glimpsed
-        stood, moved = asked.ahead.guesses[:, 0, 0], asked.ahead.guesses[:, 0, 1]
-        guess = torch.where(asked.ahead.told[:, 0, 1], moved, stood) * ~settled[:, None]
-        guess = torch.where(known[:, None], layout[0, time], guess)
-        before = torch.arange(len(guess), device=slots.device) < slots[:, None]
-        others = at(asked.others, slots)
-        others = Others(torch.where(before[..., None], guess, others.things), others.now | before)
-        things[slots], sure = _written(head, asked.those(slots)._replace(others=others), glimpsed, noise, temperature)
-        kept = 1 + int((sure & (things == guess)[slots].all(1)).long().cumprod(0)[:-1].sum())
+        layer = torch.where(known[:, None], layout[0, time], _gone_on(asked.ahead) * ~settled[:, None])
+        asked_of = asked.those(slots)._replace(others=_after(layer, slots, asked.others))
+        things[slots], sure = _written(head, asked_of, glimpsed, noise, temperature)
+        kept = 1 + int((sure & (things == layer)[slots].all(1)).long().cumprod(0)[:-1].sum())
         settled[slots[:kept]], certain = True, bool(sure[:kept].all())
         here = torch.zeros_like(canvas.layout_known)
         here[0, time] = ~known & settled.cumprod(0).bool()
@@ -108,6 +104,18 @@ def _with_next(
         layout = canvas.masked[2]
         asked = asked._replace(others=at(together(layout, canvas.loop), (0, time)))
     return canvas
+
+
+def _gone_on(ahead: Foretold) -> Int[Tensor, "things digits"]:
+    """Things that have moved on, or, where there is no telling, stand."""
+    return torch.where(ahead.told[:, 0, 1], ahead.guesses[:, 0, 1], ahead.guesses[:, 0, 0])
+
+
+def _after(layer: Int[Tensor, "things digits"], slots: Int[Tensor, " some"], others: Others) -> Others:
+    """What some things see of the others, if those before each of them are as in `layer`."""
+    before = torch.arange(len(layer), device=slots.device) < slots[:, None]
+    seen = at(others, slots)
+    return Others(torch.where(before[..., None], layer, seen.things), seen.now | before)
 
 
 def with_read(network: Transformer, canvas: Canvas) -> tuple[Canvas, dict[int, Glimpses]]:
