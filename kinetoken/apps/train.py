@@ -438,7 +438,8 @@ class Command:
         if fresh and kind is not None and kind != recipe.tokenizer.quantizer.kind:
             quantizer = QuantizerConfig(kind=kind)
             cell = replace(recipe.tokenizer.cell, square=2 if quantizer.is_mosaic else 1)
-            changes["tokenizer"] = replace(recipe.tokenizer, cell=cell, quantizer=quantizer)
+            width = TokenizerConfig.frame_channels  # what is enough for toybox's mosaics has been measured of them alone
+            changes["tokenizer"] = replace(recipe.tokenizer, cell=cell, quantizer=quantizer, frame_channels=width)
         if self.depth is not None:
             if self.what == "tokenizer":
                 raise ValueError("--depth is a network's dial; a tokenizer has none")
