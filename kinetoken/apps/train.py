@@ -438,7 +438,7 @@ class Command:
         if fresh and kind is not None and kind != recipe.tokenizer.quantizer.kind:
             quantizer = QuantizerConfig(kind=kind)
             cell = replace(recipe.tokenizer.cell, square=2 if quantizer.is_mosaic else 1)
-            width = TokenizerConfig.frame_channels  # what is enough for toybox's mosaics has been measured of them alone
+            width = TokenizerConfig.frame_channels  # toybox's mosaics need less, which was measured of them alone
             changes["tokenizer"] = replace(recipe.tokenizer, cell=cell, quantizer=quantizer, frame_channels=width)
         if self.depth is not None:
             if self.what == "tokenizer":
