@@ -263,8 +263,8 @@ class ThingsOut(nn.Module):
         moves = self.moving(words, ahead.near)
         radices = moves.new_tensor([self.radices[digit] for digit in MOVING])
         coming = torch.cat((waves(moves / EIGHTHS, FINE_WAVES), (moves / radices)[..., None]), dim=-1)
-        there = ahead.near[:, 0, 0, :1, None] > 0  # before
-        return Asked(said, self.straight(words), ahead, others, moves, coming * there)
+        was_there = ahead.near[:, 0, 0, :1, None] > 0  # in the layer before: else nothing is learned to come of it
+        return Asked(said, self.straight(words), ahead, others, moves, coming * was_there)
 
     def logits(
         self,

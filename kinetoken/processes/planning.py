@@ -272,7 +272,7 @@ def _chances(logits: Float[Tensor, "things radix"], temperature: float) -> Float
 
 
 def sample(logits: Float[Tensor, "places ids"], noise: torch.Generator, temperature: float) -> Int[Tensor, " places"]:
-    """One id for each place."""
+    """One id for each place: the likeliest if temperature is 0, else one that is `drawn`."""
     return drawn((logits / temperature).softmax(-1), noise) if temperature else logits.argmax(-1)
 
 
