@@ -1,6 +1,7 @@
 """Digits of codes, and what they stand for in a network."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -22,3 +23,16 @@ class DigitTable(nn.EmbeddingBag):
 
     def forward(self, digits: Int[Tensor, "codes axes"]) -> Float[Tensor, "codes width"]:  # type: ignore[override]
         return super().forward(digits) if digits.shape[1] else self.weight.new_zeros(len(digits), self.embedding_dim)
+
+
+def code_logits(
+    cells: Float[Tensor, "places width"], head: tuple[Tensor, ...], first: Int[Tensor, " places"] | None = None
+) -> Float[Tensor, "places answers"]:
+    """head: weight and bias of a linear layer over codes; or of one over first digits, what scales and shifts the
+    features of each of these (FiLM, Perez et al. 2018), and weight and bias of one over what a code is besides. first:
+    the digit, if that is what is asked for."""
+    if first is None:
+        return F.linear(F.silu(cells), *head[:2])
+    scale, shift = head[2].chunk(2, dim=1)
+    told = torch.addcmul(F.embedding(first, shift), cells, F.embedding(first, 1 + scale))
+    return F.linear(F.silu(told), *head[3:])

@@ -16,9 +16,9 @@ class NearBlock(SpaceBlock):
     sixteen of them: they meet here, while the transformer sees to the rest.
     """
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.time = nn.Linear(3 * channels, channels)
+    def __init__(self, channels: int, squeeze: int = 1) -> None:
+        super().__init__(channels, channels // squeeze)
+        self.time = nn.Linear(3 * (channels // squeeze), channels)
         nn.init.zeros_(self.time.weight)
         nn.init.zeros_(self.time.bias)
 
@@ -40,8 +40,8 @@ class NearBlock(SpaceBlock):
 class NearBlocks(nn.ModuleList):
     """One resolution's, one after another."""
 
-    def __init__(self, channels: int, count: int) -> None:
-        super().__init__(NearBlock(channels) for _ in range(count))
+    def __init__(self, channels: int, count: int, squeeze: int = 1) -> None:
+        super().__init__(NearBlock(channels, squeeze) for _ in range(count))
 
     def forward(
         self, cells: Float[Tensor, "batch time rows columns channels"], loop: bool = False, memory: Memory | None = None

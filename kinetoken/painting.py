@@ -14,8 +14,8 @@ from kinetoken.norm import RMSNorm
 from kinetoken.things import CHANGES, PLACE_WAVES, Things, changes, waves
 
 RADIUS_WAVES: Final = (0.5, 1.0, 2.0, 4.0, 8.0)  # radii
-SIGHT_WIDTH: Final = 192
 DRAWING_WIDTH: Final = 256
+NOT_DRAWN: Final = -1
 STROKES: Final = 3  # residual layers of the small network that draws
 NEAR_RADII: Final = 1.35  # so many, a star's reach, and NEAR_CELLS more is near to a thing
 NEAR_CELLS: Final = 0.7
@@ -27,17 +27,16 @@ CORNERS: Final = (-0.25, 0.25)  # cells from a cell's middle, across and down: f
 
 class Painted(NamedTuple):
     """What cells are told of things, whatever is known of the grid: on their way into the network, and for their
-    logits. near: which cells are near to a thing, if their squares' colours shall be told besides."""
+    logits. One layer stands for all where there is but one."""
 
     told: Float[Tensor, "batch time rows columns width"]
-    drawn: Float[Tensor, "batch time rows columns head_width"]
-    near: Bool[Tensor, "batch time rows columns"] | None = None
+    drawn: Float[Tensor, "drawn_cells head_width"]
+    row: Int[Tensor, "batch time rows columns"]  # of drawn, for each cell; NOT_DRAWN if there is none
 
     def part(self, canvases: int, layers: slice) -> "Painted":
-        """Of so many canvases and of some layers; of one layer that stands for all, that one."""
-        near = None if self.near is None else self.near[:canvases, layers]
-        told, drawn = (of[:canvases, layers] if of.shape[1] > 1 else of[:canvases] for of in (self.told, self.drawn))
-        return Painted(told, drawn, near)
+        """Of so many canvases and of some layers."""
+        told, row = (of[:canvases, layers] if of.shape[1] > 1 else of[:canvases] for of in (self.told, self.row))
+        return Painted(told, self.drawn, row)
 
 
 class ThingsOnGrid(nn.Module):
@@ -49,15 +48,27 @@ class ThingsOnGrid(nn.Module):
     cells near a thing are drawn besides.
     """
 
-    def __init__(self, looks: tuple[int, ...], slots: int, width: int, head_width: int, colours: int = 0) -> None:
-        """colours: the radix of the digits by which codes tell the colours of their squares, if they do."""
+    def __init__(
+        self,
+        looks: tuple[int, ...],
+        slots: int,
+        width: int,
+        head_width: int,
+        colours: int = 0,
+        *,
+        sight_width: int = 192,
+        squeeze: int = 1,
+    ) -> None:
+        """colours: the radix of the digits by which codes tell the colours of their squares, if they do. sight_width:
+        of the small network that sees from every cell to every thing. squeeze: how many times narrower than what is
+        drawn are the layers between that draw it."""
         super().__init__()
         self.things = Things(looks)
         axis = POSES * (2 * len(PLACE_WAVES) + 2 * len(RADIUS_WAVES))
-        self.whole = nn.Linear(self.things.width + CHANGES, SIGHT_WIDTH)
-        self.across, self.down = (nn.Linear(axis, SIGHT_WIDTH, bias=False) for _ in range(2))
-        self.between, self.out = nn.Linear(SIGHT_WIDTH, SIGHT_WIDTH), nn.Linear(SIGHT_WIDTH, width)
-        self.drawing = Drawing(self.things.width + CHANGES, slots)
+        self.whole = nn.Linear(self.things.width + CHANGES, sight_width)
+        self.across, self.down = (nn.Linear(axis, sight_width, bias=False) for _ in range(2))
+        self.between, self.out = nn.Linear(sight_width, sight_width), nn.Linear(sight_width, width)
+        self.drawing = Drawing(self.things.width + CHANGES, slots, squeeze)
         self.tell, self.draw = nn.Linear(DRAWING_WIDTH, width), nn.Linear(DRAWING_WIDTH, head_width)
         self.colours = SquareColours(colours, head_width) if colours else None
         for layer in (self.tell, self.draw):
@@ -76,17 +87,22 @@ class ThingsOnGrid(nn.Module):
         middles = [torch.arange(count, device=things.device) + 0.5 for count in (columns, rows)]
         x, y = (middle - seat[..., None] for middle, seat in zip(middles, poses.seats.unbind(-1), strict=True))
         sights = self._sights(looks, x, y, poses.radii[:, :1, None])
-        told = sights.new_zeros(batch * time, *sights.shape[1:]).index_add_(0, layer, sights).flatten(0, 2)
+        seen = sights.new_zeros(batch * time, *sights.shape[1:]).index_add_(0, layer, sights)
+        told = F.linear(seen, self.out.weight)  # of a layer's things at once
+        biases = torch.bincount(layer, minlength=len(seen))[:, None, None, None] * self.out.bias
+        told = (told + biases.to(told.dtype)).flatten(0, 2)
 
         drawable = _near(x, y, poses.radii) & (slot > 0)[:, None, None]  # the view is everywhere
         which, row, column = drawable.nonzero(as_tuple=True)
         place = (layer[which] * rows + row) * columns + column
         drawing = self.drawing(looks, slot, which, x[which, :, column], y[which, :, row], poses)
         told.index_add_(0, place, self.tell(drawing))
-        drawn = told.new_zeros(len(told), self.draw.out_features)
-        drawn.index_add_(0, place, self.draw(drawing))
-        near = torch.zeros(len(told), dtype=torch.bool, device=told.device).index_fill(0, place, True)
-        return Painted(*(part.unflatten(0, (batch, time, rows, columns)) for part in (told, drawn, near)))
+        cells, at = place.unique(return_inverse=True)
+        drawn = told.new_zeros(len(cells), self.draw.out_features).index_add_(0, at, self.draw(drawing))
+        row_of = torch.full((len(told),), NOT_DRAWN, device=told.device)
+        row_of[cells] = torch.arange(len(cells), device=told.device)
+        shape = batch, time, rows, columns
+        return Painted(told.unflatten(0, shape), drawn, row_of.unflatten(0, shape))
 
     def coloured(
         self, colours: Int[Tensor, "batch time rows columns"], places: Int[Tensor, " places"]
@@ -104,13 +120,10 @@ class ThingsOnGrid(nn.Module):
         x: Float[Tensor, "things poses columns"],
         y: Float[Tensor, "things poses rows"],
         radius: Float[Tensor, "things 1 1"],
-    ) -> Float[Tensor, "things rows columns width"]:
-        across, down = (
-            linear(_in_one(torch.cat((waves(away, PLACE_WAVES), waves(away / radius, RADIUS_WAVES)), dim=-1)))
-            for linear, away in ((self.across, x), (self.down, y))
-        )
-        sights = F.silu(self.whole(looks)[:, None, None] + down[:, :, None] + across[:, None])
-        return self.out(F.silu(self.between(sights)))
+    ) -> Float[Tensor, "things rows columns sight_width"]:
+        across, down = (linear(_along(away, radius)) for linear, away in ((self.across, x), (self.down, y)))
+        begun = (self.whole(looks)[:, None] + down)[:, :, None] + across[:, None]
+        return F.silu(self.between(F.silu(begun)))
 
 
 class Poses(NamedTuple):
@@ -146,13 +159,13 @@ class Drawing(nn.Module):
     poses, along its own axes and in its radii, from which a shape can be told as from its signed distance, turned or
     moving; and in which slot the thing is, for things are painted over those before them."""
 
-    def __init__(self, looks_width: int, slots: int) -> None:
+    def __init__(self, looks_width: int, slots: int, squeeze: int = 1) -> None:
         super().__init__()
         self.whole, self.slot = nn.Linear(looks_width, DRAWING_WIDTH), nn.Embedding(slots, DRAWING_WIDTH)
         nn.init.zeros_(self.slot.weight)
         points = len(CORNERS) ** 2 * 2 * 2 * len(RADIUS_WAVES)
         self.enter = nn.Linear(POSES * (points + 2 * 2 * len(PLACE_WAVES)), DRAWING_WIDTH, bias=False)
-        self.strokes = nn.ModuleList(Stroke() for _ in range(STROKES))
+        self.strokes = nn.ModuleList(Stroke(DRAWING_WIDTH // squeeze) for _ in range(STROKES))
 
     def forward(
         self,
@@ -204,10 +217,10 @@ class SquareColours(nn.Module):
 class Stroke(nn.Module):
     """A residual layer, which starts at zero."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: int) -> None:
         super().__init__()
         self.norm = RMSNorm(DRAWING_WIDTH)
-        self.enter, self.leave = (nn.Linear(DRAWING_WIDTH, DRAWING_WIDTH) for _ in range(2))
+        self.enter, self.leave = nn.Linear(DRAWING_WIDTH, hidden), nn.Linear(hidden, DRAWING_WIDTH)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
@@ -215,7 +228,11 @@ class Stroke(nn.Module):
         return cells + self.leave(F.silu(self.enter(self.norm(cells))))
 
 
-def _in_one(seen: Float[Tensor, "things poses places features"]) -> Float[Tensor, "things places all_features"]:
+def _along(
+    away: Float[Tensor, "things poses places"], radius: Float[Tensor, "things 1 1"]
+) -> Float[Tensor, "things places features"]:
+    """How far each place is from a thing in all its poses, along one axis, in cells and in the thing's radii."""
+    seen = torch.cat((waves(away, PLACE_WAVES), waves(away / radius, RADIUS_WAVES)), dim=-1)
     return seen.transpose(1, 2).flatten(2)
 
 

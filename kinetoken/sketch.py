@@ -50,7 +50,9 @@ class Sketch(nn.Module):
         for norm, stroke, part in zip(self.norms, self.strokes, tuning, strict=True):
             cells = cells + stroke(F.silu(tuned(norm(cells), part)))
         cells = F.silu(cells)
-        return Painted(self.tell(cells), self.draw(cells))
+        drawn = self.draw(cells)
+        row = torch.arange(drawn[..., 0].numel(), device=drawn.device).reshape(drawn.shape[:-1])
+        return Painted(self.tell(cells), drawn.flatten(0, -2), row)
 
     def multiplications(self, rows: int, columns: int) -> int:
         """For one canvas."""

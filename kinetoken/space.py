@@ -13,15 +13,14 @@ class SpaceBlock(nn.Module):
     """RMSNorm, a 3 x 3 convolution and SiLU. The norm's weights are multiplied into the convolution's, of which there
     are fewer than places."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, seen: int | None = None) -> None:
+        """seen: how many channels the convolution has to say; as many as there are if None."""
         super().__init__()
         self.norm = RMSNorm(channels)
-        self.space = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.space = nn.Conv2d(channels, channels if seen is None else seen, kernel_size=3, padding=1)
         self._kept_weight = Kept()
 
-    def seen(
-        self, x: Float[Tensor, "*pictures rows columns channels"]
-    ) -> Float[Tensor, "*pictures rows columns channels"]:
+    def seen(self, x: Float[Tensor, "*pictures rows columns channels"]) -> Float[Tensor, "*pictures rows columns seen"]:
         weights = self.space.weight, self.norm.weight
         weight = self._kept_weight.of(
             weights, lambda: (weights[0] * weights[1][:, None, None]).contiguous(memory_format=torch.channels_last)

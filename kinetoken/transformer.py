@@ -12,7 +12,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from kinetoken.code_digits import DigitTable, rows_of_digits
+from kinetoken.code_digits import DigitTable, code_logits, rows_of_digits
 from kinetoken.grid import GridShape
 from kinetoken.kept import Kept
 from kinetoken.layer import Layer, mixed, rotation_by
@@ -20,7 +20,7 @@ from kinetoken.layout import HIDDEN, digits
 from kinetoken.memory import Memory
 from kinetoken.near import NearBlocks
 from kinetoken.norm import RMSNorm
-from kinetoken.painting import Painted, ThingsOnGrid
+from kinetoken.painting import NOT_DRAWN, Painted, ThingsOnGrid
 from kinetoken.reading import Reader
 from kinetoken.sketch import PlaceIn, Sketch
 from kinetoken.telling import Telling
@@ -35,11 +35,15 @@ class TransformerConfig:
     width_per_layer: 64, as nanochat has it. halvings: how often rows and columns are halved on the way to the
     transformer; a patch of 2^halvings codes square is one position. near_blocks: of convolutions among codes before the
     transformer, and at each resolution above its own after it. coarse_blocks: before it, at each resolution between
-    that of codes and its own.
+    that of codes and its own. squeeze: so many times fewer channels than the codes has what these blocks see of their
+    neighbours, and than what is drawn the layers that draw it. sight_width: of the small network that tells every cell
+    of every thing.
     levels: the radices of a code's digits, lowest first, if codes have any (FSQ's have): codes that share a digit then
     share what is learned about it. squares: whether the first digits of four cells in a square tell of two colours, as
-    a mosaic's do. looks, things: the radices of the digits by which a layout says what a thing looks
-    like, and how many things it has room for in every layer of time (layout.py); without looks there is no layout.
+    a mosaic's do. digit_first: whether a code's first digit is answered before all others, which are then answered at
+    once: two questions, of a mosaic with 8 and 243 answers, instead of one with 1,944.
+    looks, things: the radices of the digits by which a layout says what a thing looks like, and how many things it has
+    room for in every layer of time (layout.py); without looks there is no layout.
     mixture: whether words and things go through layers of their own, beside those of patches; weights without them load
     as copies of those.
     """
@@ -48,15 +52,18 @@ class TransformerConfig:
     visual_codes: int
     levels: tuple[int, ...] = ()
     squares: bool = False
+    digit_first: bool = False
     depth: int = 4
     width_per_layer: int = 64
     head_width: int = 32
     halvings: int = 2
     near_blocks: int = 2
     coarse_blocks: int = 0
+    squeeze: int = 1
     words: int = 48
     looks: tuple[int, ...] = ()
     things: int = 3
+    sight_width: int = 192
     mixture: bool = True
 
     def __post_init__(self) -> None:
@@ -70,8 +77,12 @@ class TransformerConfig:
             raise ValueError(
                 f"near_blocks must be at least 1, coarse_blocks 0, found {self.near_blocks} and {self.coarse_blocks}"
             )
+        if self.squeeze < 1 or self.code_width % self.squeeze:
+            raise ValueError(f"squeeze must divide {self.code_width} channels, found {self.squeeze}")
         if self.squares and not self.levels:
             raise ValueError("codes of squares need levels: the first digit tells of the colours")
+        if self.digit_first and len(self.levels) < 2:
+            raise ValueError(f"digit_first needs codes of two digits or more, found levels {self.levels}")
         if self.levels and prod(self.levels) != self.visual_codes:
             raise ValueError(f"{self.visual_codes} codes have no digits of radices {self.levels}")
         if self.things < 1 or any(radix < 1 for radix in self.looks):
@@ -126,6 +137,11 @@ class TransformerConfig:
         return tuple(self.coarse_blocks if level else self.near_blocks for level in range(self.halvings))
 
     @property
+    def answers(self) -> tuple[int, ...]:
+        """How many there are to each question about a code: all codes, or its first digits and then the rest."""
+        return (self.levels[0], self.visual_codes // self.levels[0]) if self.digit_first else (self.visual_codes,)
+
+    @property
     def head_code_width(self) -> int:
         """Channels of one place before its logits."""
         return 4 * self.code_width
@@ -150,6 +166,7 @@ class Transformer(nn.Module):
     """
 
     digits: Tensor
+    answer_digits: Tensor
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -157,7 +174,8 @@ class Transformer(nn.Module):
         vocabulary, widths = config.vocabulary, (*config.near_widths, config.width)
         self.embedding = nn.Embedding(vocabulary.size, widths[0])
         self.word_in = nn.Linear(widths[0], config.width)
-        self.near_in = nn.ModuleList(map(NearBlocks, config.near_widths, config.blocks_before))
+        near = partial(NearBlocks, squeeze=config.squeeze)
+        self.near_in = nn.ModuleList(map(near, config.near_widths, config.blocks_before))
         self.narrow = nn.ModuleList(nn.Linear(4 * fine, coarse) for fine, coarse in pairwise(widths))
         of_kind = partial(Layer, config.width, config.head_width, config.hidden, tuning=not config.looks)
         self.layers = nn.ModuleList(of_kind() for _ in range(config.depth))
@@ -167,13 +185,19 @@ class Transformer(nn.Module):
         self.norm = RMSNorm(config.width)
         self.word_out = nn.Linear(config.width, vocabulary.text_end)
         self.widen = nn.ModuleList(nn.Linear(coarse, 4 * fine) for fine, coarse in pairwise(widths))
-        self.near_out = nn.ModuleList(NearBlocks(width, config.near_blocks) for width in config.near_widths)
+        self.near_out = nn.ModuleList(near(width, config.near_blocks) for width in config.near_widths)
         self.code_norm = RMSNorm(widths[0])
         self.code_enter = nn.Linear(widths[0], config.head_code_width)
-        self.code_out = nn.Linear(config.head_code_width, vocabulary.visual)
+        self.code_out = nn.Linear(config.head_code_width, config.answers[-1])
         self.digit_in = DigitTable(sum(config.levels), widths[0])
-        self.digit_out = DigitTable(sum(config.levels), config.head_code_width)
+        told_apart = config.levels[1:] if config.digit_first else config.levels
+        self.digit_out = DigitTable(sum(told_apart), config.head_code_width)
         self.register_buffer("digits", rows_of_digits(config.levels, config.visual_codes), persistent=False)
+        self.register_buffer("answer_digits", rows_of_digits(told_apart, config.answers[-1]), persistent=False)
+        if config.digit_first:
+            self.first_out = nn.Linear(config.head_code_width, config.levels[0])
+            self.first_in = nn.Embedding(config.levels[0], 2 * config.head_code_width)
+            nn.init.zeros_(self.first_in.weight)
         self._kept_ids, self._kept_head = Kept(), Kept()
         for table in (self.embedding, self.digit_in):
             nn.init.normal_(table.weight, std=(1 + len(config.levels)) ** -0.5)  # a code's sum has deviation 1
@@ -194,6 +218,8 @@ class Transformer(nn.Module):
                 widths[0],
                 config.head_code_width,
                 config.levels[0] if config.squares else 0,
+                sight_width=config.sight_width,
+                squeeze=config.squeeze,
             )
             self.reader = Reader(config.looks, config.things, config.halvings, self.digits)
             for layer in (self.gist_in, self.gist_out, self.telling_in):
@@ -326,12 +352,13 @@ class Transformer(nn.Module):
         if not grid.numel():
             return cells.new_zeros(*(grid.shape if asked is None else (0,)), self.config.head_code_width)
         places = torch.arange(grid.numel(), device=grid.device) if asked is None else asked.flatten().nonzero()[:, 0]
-        drawn = painted.drawn.expand(*grid.shape, -1).flatten(0, 3).index_select(0, places)
-        features = self.code_enter(self.code_norm(cells.flatten(0, 3).index_select(0, places))) + drawn
-        if painted.near is not None:
-            which = painted.near.flatten().index_select(0, places).nonzero()[:, 0]
-            told = self.things_on_grid.coloured(self._first_digits(grid), places[which])
-            features.index_add_(0, which, told)
+        features = self.code_enter(self.code_norm(cells.flatten(0, 3).index_select(0, places)))
+        rows = painted.row.expand(grid.shape).flatten().index_select(0, places)
+        which = (rows != NOT_DRAWN).nonzero()[:, 0]
+        drawn = painted.drawn.index_select(0, rows[which])
+        if self.config.looks:
+            drawn = drawn + self.things_on_grid.coloured(self._first_digits(grid), places[which])
+        features.index_add_(0, which, drawn)
         return features.unflatten(0, grid.shape) if asked is None else features
 
     def painted(
@@ -349,8 +376,8 @@ class Transformer(nn.Module):
 
     def _painted(self, gist: Tensor, layout: Tensor | None, rows: int, columns: int, loop: bool) -> Painted:
         if not rows * columns:
-            none = gist.new_zeros(len(gist), 1, rows, columns, 1)
-            return Painted(none, none)
+            none = gist.new_zeros(len(gist), 1, rows, columns)
+            return Painted(none[..., None], none.new_zeros(0, self.config.head_code_width), none.long())
         if layout is None or not self.config.looks:
             return self.sketch(gist, rows, columns)
         return self.things_on_grid(layout, rows, columns, loop)
@@ -394,17 +421,19 @@ class Transformer(nn.Module):
         logits = self.word_out(words)
         return logits.index_fill(-1, torch.tensor(Vocabulary.MASK, device=logits.device), float("-inf"))
 
-    def grid_logits(self, cells: Float[Tensor, "places head_width"]) -> Float[Tensor, "places visual"]:
-        """Over codes [0, visual), for the features of the cells that are asked for."""
-        return F.linear(*self.grid_head(cells))
+    def grid_logits(
+        self, cells: Float[Tensor, "places head_width"], first: Int[Tensor, " places"] | None = None
+    ) -> Float[Tensor, "places answers"]:
+        """Over codes [0, visual), for the features of the cells that are asked for. If `digit_first`, over the first
+        digit, and once that is given, over the code without it, code // its radix."""
+        return code_logits(cells, self.code_head(), first)
 
-    def grid_head(
-        self, cells: Float[Tensor, "places head_width"]
-    ) -> tuple[Float[Tensor, "places head_width"], Float[Tensor, "visual head_width"], Float[Tensor, " visual"]]:
-        """Features, weight and bias of a linear layer whose outputs are the logits."""
+    def code_head(self) -> tuple[Tensor, ...]:
+        """The weights of `code_logits`."""
         own, shared = self.code_out.weight, self.digit_out
-        weight = self._kept_head.of((own, shared.weight), lambda: own + shared(self.digits))
-        return F.silu(cells), weight, self.code_out.bias
+        weight = self._kept_head.of((own, shared.weight), lambda: own + shared(self.answer_digits))
+        first = (self.first_out.weight, self.first_out.bias, self.first_in.weight) if self.config.digit_first else ()
+        return *first, weight, self.code_out.bias
 
     def _rotation(self, words: int, grid: GridShape, loop: bool = False) -> Float[Tensor, "2 positions channels"]:
         rotation = _rotation(words, self.config.slots, grid, self.config.patch, self.config.head_width, loop)
@@ -419,8 +448,10 @@ class Transformer(nn.Module):
         """
         centred = looks - looks.mean(0)
         left, size, _ = torch.linalg.svd(centred, full_matrices=False)
-        ids, head = self.embedding.weight[self.config.vocabulary.text_end :], self.code_out.weight
-        for table, deviation in ((ids, 1.0), (head, 0.1)):
+        tables = [(self.embedding.weight[self.config.vocabulary.text_end :], 1.0)]
+        if not self.config.digit_first:
+            tables.append((self.code_out.weight, 0.1))
+        for table, deviation in tables:
             width = min(table.shape[1], left.shape[1])
             parts = left[:, :width] * size[:width]
             turn = nn.init.orthogonal_(table.new_empty(width, table.shape[1]))
@@ -444,10 +475,10 @@ class Transformer(nn.Module):
         positions = words + config.slots * grid.time + grid.cells // prod(config.patch)
         layer = 4 * config.width**2 + 3 * config.width * config.hidden + 2 * positions * config.width
         near = sum(
-            ((before + config.near_blocks) * 12 * fine**2 + 2 * fine * coarse) / 4**level
+            ((before + config.near_blocks) * 12 * fine**2 / config.squeeze + 2 * fine * coarse) / 4**level
             for level, (before, (fine, coarse)) in enumerate(zip(config.blocks_before, pairwise(widths), strict=True))
         )
-        enter, head = widths[0] * config.head_code_width, config.head_code_width * config.visual_codes
+        enter, head = widths[0] * config.head_code_width, config.head_code_width * sum(config.answers)
         told = 3 * words * widths[0] * config.width
         if not config.looks:
             tunings = (1 + config.mixture) * config.depth
@@ -456,7 +487,8 @@ class Transformer(nn.Module):
 
     def adamw_parameters(self) -> list[Tensor]:
         """Tables of ids are no linear maps between features: AdamW, not Muon."""
-        return [self.word_out.weight, self.code_out.weight]
+        heads = (self.word_out, self.code_out, *([self.first_out] if self.config.digit_first else []))
+        return [head.weight for head in heads]
 
 
 def _both_kinds(network: nn.Module, weights: dict[str, Tensor], prefix: str, *_: Any) -> None:

@@ -7,6 +7,7 @@ import torch
 from kinetoken.data.toybox_layout import LOOKS, THINGS
 from kinetoken.generator import Generator, ModelConfig
 from kinetoken.grid import CellSize
+from kinetoken.painting import Painted
 from kinetoken.tokenizer.quantizer import QuantizerConfig
 from kinetoken.tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 from kinetoken.transformer import Transformer, TransformerConfig
@@ -51,6 +52,11 @@ def tiny_folder(tiny: Generator, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("tiny")
     tiny.save(folder)
     return folder
+
+
+def drawn_in_cells(painted: Painted) -> torch.Tensor:
+    """batch x time x rows x columns x head_width: zeros where nothing is drawn."""
+    return torch.nn.functional.pad(painted.drawn, (0, 0, 1, 0))[painted.row + 1]
 
 
 def noisy(config: TransformerConfig) -> Transformer:

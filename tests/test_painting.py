@@ -10,11 +10,12 @@ from kinetoken.data.toybox import sample_scene
 from kinetoken.data.toybox_layout import LOOKS, THINGS, layout
 from kinetoken.grid import CellSize
 from kinetoken.layout import ANGLES, EIGHTHS, HIDDEN, MARGIN, WAY, digits
-from kinetoken.painting import Painted, SquareColours, ThingsOnGrid, _on_the_thing, _poses
+from kinetoken.painting import NOT_DRAWN, Painted, SquareColours, ThingsOnGrid, _on_the_thing, _poses
 from kinetoken.processes.masked import MaskedObjective
 from kinetoken.processes.masking import CanvasBatch, MaskingConfig
 from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
+from tests.conftest import drawn_in_cells
 
 TURNED = ANGLES // 4
 
@@ -49,15 +50,10 @@ def test_painting_knows_no_absent_things() -> None:
     paint, layouts = _painter(), _layouts(8)
     nothing = layouts[..., :1] == 0
     assert nothing.any() and not nothing.all()
-    whole = paint(layouts, 8, 8)
-    for part, same in zip(
-        paint(layouts.masked_fill(nothing, HIDDEN), 8, 8),
-        whole,
-        strict=True,
-    ):
+    hidden, whole = paint(layouts.masked_fill(nothing, HIDDEN), 8, 8), paint(layouts, 8, 8)
+    for part, same in ((hidden.told, whole.told), (drawn_in_cells(hidden), drawn_in_cells(whole))):
         torch.testing.assert_close(part, same, atol=1e-4, rtol=1e-4)
-    for cells in whole:
-        assert (cells[nothing.all(2).squeeze(-1)] == 0).all()
+        assert (same[nothing.all(2).squeeze(-1)] == 0).all()
 
 
 def test_which_is_over_which_can_be_told() -> None:
@@ -65,19 +61,20 @@ def test_which_is_over_which_can_be_told() -> None:
     paint = _painter()
     told = torch.cat((_one([_thing(x=16, y=16)]), torch.zeros(1, 1, 1, len(digits(LOOKS)), dtype=torch.int64)), dim=2)
     first, second = paint(told, 8, 8), paint(told[:, :, [0, 2, 1]], 8, 8)
-    assert not torch.allclose(first.drawn, second.drawn)
+    assert not torch.allclose(drawn_in_cells(first), drawn_in_cells(second))
 
 
 def test_painting_moves_with_the_thing() -> None:
     paint = _painter()
     here, there = (_one([_thing(x=place, y=place)]) for place in (3 * EIGHTHS, 5 * EIGHTHS))
-    for cells, moved in zip(paint(here, 8, 8), paint(there, 8, 8), strict=True):
+    one, other = paint(here, 8, 8), paint(there, 8, 8)
+    for cells, moved in ((one.told, other.told), (drawn_in_cells(one), drawn_in_cells(other))):
         torch.testing.assert_close(cells[:, :, :6, :6], moved[:, :, 2:, 2:], atol=1e-4, rtol=1e-4)
 
 
 def test_what_is_drawn_is_near_to_where_the_thing_is_or_was() -> None:
     paint, told = _painter(), _one([_thing(x=16, y=16), _thing(x=96, y=96)])  # cells (2, 2), then (12, 12)
-    drawn = (paint(told, 16, 16).drawn[0] != 0).any(-1)
+    drawn = (drawn_in_cells(paint(told, 16, 16))[0] != 0).any(-1)
     first, second = torch.zeros(2, 16, 16, dtype=torch.bool)
     first[1:3, 1:3] = second[11:13, 11:13] = True
     for layer, within in ((0, first), (1, first | second)):
@@ -96,7 +93,7 @@ def test_a_ground_is_told_to_every_cell_and_drawn_for_none() -> None:
 
     bare, floor = painted(6), painted(8)
     assert (bare.told != floor.told).any(-1).all()
-    assert not bare.drawn.any() and bare.near is not None and not bare.near.any()
+    assert not len(bare.drawn) and (bare.row == NOT_DRAWN).all()
 
 
 def test_a_cell_knows_where_on_a_thing_it_lies() -> None:
@@ -170,7 +167,7 @@ def test_what_is_painted_once_serves_every_step() -> None:
     grid = torch.randint(config.vocabulary.text_end, config.vocabulary.size, (2, 3, 8, 8))
     grid[:, :, 2:4] = Vocabulary.MASK
     painted = network.painted(text, told, 8, 8)
-    assert painted.near is not None and painted.near.any()
+    assert (painted.row != NOT_DRAWN).any()
     for canvases, layers in ((2, 3), (1, 2)):
         few = text[:canvases], grid[:canvases, :layers], told[:canvases, :layers]
         for part, same in zip(network(*few, painted=painted.part(canvases, slice(layers))), network(*few), strict=True):

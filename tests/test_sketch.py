@@ -7,6 +7,7 @@ from kinetoken.sketch import Sketch, tuned
 from kinetoken.training.optimizer import Optimizer
 from kinetoken.transformer import Transformer, TransformerConfig
 from kinetoken.vocabulary import Vocabulary
+from tests.conftest import drawn_in_cells
 
 
 def _awake() -> Sketch:
@@ -21,12 +22,12 @@ def test_a_larger_picture_shows_the_same_larger() -> None:
     """The middles of a picture's cells are those of every third of one that is three times as wide and high."""
     sketch, gist = _awake(), torch.randn(2, 32)
     small, large = sketch(gist, 4, 6), sketch(gist, 12, 18)
-    for one, other in ((small.told, large.told), (small.drawn, large.drawn)):
+    for one, other in ((small.told, large.told), (drawn_in_cells(small), drawn_in_cells(large))):
         torch.testing.assert_close(one, other[:, :, 1::3, 1::3], rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_told_differs_from_text_to_text_and_from_place_to_place() -> None:
-    drawn = _awake()(torch.randn(2, 32), 4, 4).drawn
+    drawn = drawn_in_cells(_awake()(torch.randn(2, 32), 4, 4))
     assert (drawn[0] - drawn[1]).abs().mean() > 0.1
     assert drawn.flatten(1, 3).std(1).mean() > 0.1
 

@@ -115,6 +115,10 @@ def test_impossible_shapes_are_refused() -> None:
         TransformerConfig(text_codes=300, visual_codes=50, levels=(5, 9))
     with pytest.raises(ValueError, match="depth"):
         TransformerConfig(text_codes=300, visual_codes=50, depth=0)
+    with pytest.raises(ValueError, match="squeeze"):
+        TransformerConfig(text_codes=300, visual_codes=50, squeeze=3)
+    with pytest.raises(ValueError, match="digit_first"):
+        TransformerConfig(text_codes=300, visual_codes=50, levels=(50,), digit_first=True)
 
 
 @pytest.mark.parametrize("halvings", [0, 1, 3])
@@ -145,15 +149,19 @@ def test_digits_are_those_of_the_quantizer() -> None:
     assert network.digits.unique().tolist() == list(range(4 + 3 + 5))
 
 
-def test_flops_are_those_of_the_matrix_products(network: Transformer) -> None:
+@pytest.mark.parametrize("squeeze", [1, 4])
+def test_flops_are_those_of_the_matrix_products(squeeze: int) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     from kinetoken.grid import GridShape
 
+    network = noisy(replace(CONFIG, squeeze=squeeze, digit_first=squeeze > 1))
     shape = GridShape(time=2, rows=8, columns=8)
     with FlopCounterMode(display=False) as counter:
-        cells = network(torch.randint(4, 300, (1, 6)), _grid(1, *shape.sizes)).cells
-        network.grid_logits(cells.flatten(0, 3)[:50])
+        cells = network(torch.randint(4, 300, (1, 6)), _grid(1, *shape.sizes)).cells.flatten(0, 3)[:50]
+        network.grid_logits(cells)
+        if squeeze > 1:
+            network.grid_logits(cells, torch.randint(5, (50,)))
     assert network.flops(6, shape, 50) == pytest.approx(counter.get_total_flops(), rel=0.1)
 
 

@@ -245,10 +245,15 @@ def _fresh_network(
         **_codes_of(quantizer),
         depth=recipe.depth,
         words=recipe.words,
-        looks=LOOKS if data is None else (),
         things=THINGS,
+        **(_of_toybox(quantizer) if data is None else {}),
     )
     return Transformer(config), codec
+
+
+def _of_toybox(quantizer: QuantizerConfig) -> dict[str, Any]:
+    """What a network's config says where toybox is learned: its layouts, and what has been measured of it alone."""
+    return {"looks": LOOKS, "squeeze": 2, "sight_width": 128, "digit_first": quantizer.is_mosaic}
 
 
 def _codes_of(quantizer: QuantizerConfig) -> dict[str, Any]:

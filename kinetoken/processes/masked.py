@@ -6,7 +6,6 @@ Masked (absorbing) discrete diffusion as in MaskGIT (Chang et al. 2022), MAGVIT 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +15,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from kinetoken.canvas import Canvas
+from kinetoken.code_digits import code_logits
 from kinetoken.grid import GridShape
 from kinetoken.layout import HIDDEN, at, beside, together
 from kinetoken.memory import Memory
-from kinetoken.processes.cross_entropy import linear_cross_entropy
+from kinetoken.processes.in_pieces import summed
 from kinetoken.processes.masking import FEWEST, CanvasBatch, MaskingConfig, to_be_written, training_canvas
 from kinetoken.processes.orders import Order, halton_ranks, layer_ranks, outwards, random_ranks
 from kinetoken.processes.planning import sample, with_layout
@@ -47,7 +47,7 @@ class MaskedObjective(nn.Module):
         if hidden_grid.any():
             answers = canvas.grid[hidden_grid] - self.network.config.vocabulary.text_end
             shares = (1 / shares.mean((1, 2, 3), keepdim=True).clamp_min(FEWEST)).expand_as(hidden_grid)[hidden_grid]
-            grid_loss = linear_cross_entropy(*self.network.grid_head(cells), answers, shares)
+            grid_loss = self.cost_of_codes(cells, answers, shares)
         known, written = canvas.masked[2], hidden_text.any(1)
         words = words[written]
         if len(words):
@@ -74,6 +74,21 @@ class MaskedObjective(nn.Module):
             "word_loss": text_loss.detach() / hidden_text.sum().clamp_min(1),
             "thing_loss": thing_loss.detach() / thing_shares.sum().clamp_min(1),
         }
+
+    def cost_of_codes(
+        self, cells: Float[Tensor, "places head_width"], codes: Int[Tensor, " places"], shares: Float[Tensor, " places"]
+    ) -> Float[Tensor, ""]:
+        """The sum of shares * nats: of the code, or of its first digit and of the rest, given that."""
+        radix, *rest = self.network.config.answers
+
+        def cost(cells: Tensor, codes: Tensor, shares: Tensor, *head: Tensor) -> Tensor:
+            nats = F.cross_entropy(code_logits(cells, head).float(), codes % radix, reduction="none")
+            if rest:
+                logits = code_logits(cells, head, codes % radix).float()
+                nats = nats + F.cross_entropy(logits, codes // radix, reduction="none")
+            return shares @ nats
+
+        return summed(cost, (cells, codes, shares), self.network.code_head())
 
     def adamw_parameters(self) -> list[Tensor]:
         return self.network.adamw_parameters()
@@ -142,12 +157,12 @@ class _Asked:
         self.painted = network.painted(self.texts, self.layouts, *canvas.grid.shape[2:], loop=canvas.loop)
         self.memory = Memory(canvas.grid.shape[1]) if _is_continued(canvas, config) else None
 
-    def logits(
-        self, canvas: Canvas, places: Bool[Tensor, "1 time rows columns"], progress: float
-    ) -> Float[Tensor, "places visual"]:
-        """Guided logits: the unconditional ones, and `guidance` times the way from them to the conditional ones. Layers
-        after the last of which something is known or asked for are left out: nothing is learned from them. So are
-        those that are remembered."""
+    def choose(
+        self, canvas: Canvas, places: Bool[Tensor, "1 time rows columns"], progress: float, noise: torch.Generator
+    ) -> tuple[Int[Tensor, " places"], Float[Tensor, " places"]]:
+        """(codes, the logarithm of how likely each was, whatever the temperature). Logits are guided: the unconditional
+        ones, and `guidance` times the way from them to the conditional ones. Layers after the last of which something
+        is known or asked for are left out: nothing is learned from them. So are those that are remembered."""
         guided = self.config.guided[0] <= progress <= self.config.guided[1]
         told = len(self.texts) if guided or self.memory else 1
         texts, layouts = self.texts[:told], self.layouts[:told]
@@ -160,8 +175,15 @@ class _Asked:
         else:
             layouts = layouts[:, now]
             cells = self.network(texts, grid, layouts, loop=canvas.loop, painted=painted, asked=asked).cells
-        conditional, *free = self.network.grid_logits(cells).float().chunk(told)
-        return free[0] + self.config.guidance * (conditional - free[0]) if free and guided else conditional
+        chosen, likelihood, unit = cells.new_zeros(len(cells) // told, dtype=torch.int64), cells.new_zeros(()), 1
+        for question, answers in enumerate(self.network.config.answers):
+            first = chosen.repeat(told) if question else None
+            conditional, *free = self.network.grid_logits(cells, first).float().chunk(told)
+            logits = free[0] + self.config.guidance * (conditional - free[0]) if free and guided else conditional
+            answer = sample(logits, noise, self.config.temperature)
+            likelihood = likelihood + logits.gather(-1, answer[:, None])[:, 0] - logits.logsumexp(-1)
+            chosen, unit = chosen + unit * answer, unit * answers
+        return chosen, likelihood
 
 
 @torch.inference_mode()
@@ -187,15 +209,11 @@ def fill_grid(network: Transformer, canvas: Canvas, seed: int, config: SamplingC
         if back := int(config.revision * int(revisable.sum())):
             canvas = canvas.without_grid(_least_likely(likelihood, revisable, back, noise))
         if config.order == "confidence":
-            places, codes, guided = _most_confident(
-                partial(asked.logits, canvas), canvas, after - before + back, progress, noise, config.temperature
-            )
+            places, codes, likely = _most_confident(asked, canvas, after - before + back, progress, noise)
         else:
             places = _next_places(ranks, canvas.grid_known, after - before + back)
-            guided = asked.logits(canvas, places, progress)
-            codes = sample(guided, noise, config.temperature)
-        if config.revision:
-            likelihood[places] = guided.log_softmax(-1).gather(-1, codes[:, None])[:, 0]
+            codes, likely = asked.choose(canvas, places, progress, noise)
+        likelihood[places] = likely
         canvas = canvas.with_grid(places, codes + network.config.vocabulary.text_end)
         yield Step(canvas, done, len(targets))
 
@@ -306,15 +324,15 @@ def _least_likely(
     return taken
 
 
-def _most_confident(logits, canvas, count, progress, noise, temperature):  # type: ignore[no-untyped-def]
+def _most_confident(
+    asked: _Asked, canvas: Canvas, count: int, progress: float, noise: torch.Generator
+) -> tuple[Bool[Tensor, "1 time rows columns"], Int[Tensor, " count"], Float[Tensor, " count"]]:
     """Sample every unknown place and keep the `count` likeliest, with noise that fades as the grid fills (MaskGIT)."""
     unknown = ~canvas.grid_known
-    guided = logits(unknown, progress)
-    codes = sample(guided, noise, temperature)
-    likelihood = guided.log_softmax(-1).gather(-1, codes[:, None])[:, 0]
+    codes, likelihood = asked.choose(canvas, unknown, progress, noise)
     uniform = torch.rand(likelihood.shape, generator=noise, dtype=torch.float64).to(likelihood.device)
     chosen = (likelihood - 4.5 * (1 - progress) * torch.log(-torch.log(uniform))).topk(count).indices
     places = torch.zeros_like(unknown)
     places[tuple(unknown.nonzero()[chosen].T)] = True
     kept = chosen.sort().values
-    return places, codes[kept], guided[kept]
+    return places, codes[kept], likelihood[kept]

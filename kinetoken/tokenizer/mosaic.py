@@ -98,6 +98,14 @@ class Mosaic(nn.Module):
     def forward(self, blocks: Float[Tensor, "batch time rows columns values"]) -> Quantized:
         """Blocks of pixels in [-1, 1] to codes, and what they say, in fp32. A gradient passes to what is noticed of
         motion alone, straight through the threshold (Bengio et al. 2013)."""
+        codes, likely = self.codes(blocks)
+        through = F.pad(likely - likely.detach(), (3 * PIXELS, 0))
+        return Quantized(self.lookup(codes) + through, codes, blocks.new_zeros(()))
+
+    def codes(
+        self, blocks: Float[Tensor, "batch time rows columns values"]
+    ) -> tuple[Int[Tensor, "batch time rows columns"], Float[Tensor, "batch time rows columns ways"]]:
+        """And how likely each way is in which a cell moves."""
         with torch.autocast(blocks.device.type, enabled=False):
             frames = blocks.float().unflatten(-1, (self.cell.frames, -1))
             before, last = frames[..., :-1, :], frames[..., -1, :]
@@ -108,9 +116,7 @@ class Mosaic(nn.Module):
             squares = rearrange(differences, "b t (r y) (k x) v -> b t r k (y x v)", y=SIDE, x=SIDE)
             noticed = rearrange(self.notice(squares), "b t r k (y x n) -> b t (r y) (k x) n", y=SIDE, x=SIDE)
             way, likely = self._way(noticed, differences)
-            codes = self._still(last.detach()) + STILLS * way
-        through = F.pad(likely - likely.detach(), (3 * PIXELS, 0))
-        return Quantized(self.lookup(codes) + through, codes, blocks.new_zeros(()))
+            return self._still(last.detach()) + STILLS * way, likely
 
     def _way(
         self, noticed: Float[Tensor, "*cells ways"], differences: Float[Tensor, "*cells values"]

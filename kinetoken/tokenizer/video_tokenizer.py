@@ -103,11 +103,13 @@ class VideoTokenizer(nn.Module):
         self, frames: Float[Tensor, "batch frames height width 3"], *, loop: bool = False
     ) -> Int[Tensor, "batch time rows columns"]:
         """loop: time is a circle, and the frames must be those of whole layers."""
+        if not loop and isinstance(self.quantizer, Mosaic):  # which need not be looked up
+            return self.quantizer.codes(blocks_from_frames(frames, self.config.cell))[0]
         if not loop:
             return self.quantize(frames).codes
         layers = layers_of_loop(frames.shape[1], self.config.cell)
         assert frames.shape[1] == layers * self.config.cell.frames, "a circle has whole layers"
-        return self.quantize(frames[:, self._frames_around(layers)]).codes[:, -layers:]
+        return self.encode(frames[:, self._frames_around(layers)])[:, -layers:]
 
     @torch.inference_mode()
     def decode(

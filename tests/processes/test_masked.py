@@ -94,6 +94,40 @@ def test_samples_follow_the_models_distribution() -> None:
     assert (found - wanted).abs().max() < 0.008  # about four standard deviations
 
 
+DIGITS_IN_TURN = replace(CONFIG, levels=(5, 2, 5), digit_first=True)
+
+
+def _joint(network: Transformer, features: torch.Tensor) -> torch.Tensor:
+    """How likely each code is, of each row of features, where its first digit is answered before the rest."""
+    codes = torch.arange(CONFIG.visual_codes)
+    first = network.grid_logits(features).softmax(-1)
+    rest = [network.grid_logits(features, torch.full((len(features),), digit)).softmax(-1) for digit in range(5)]
+    return first[:, codes % 5] * torch.stack(rest, dim=1)[:, codes % 5, codes // 5]
+
+
+def test_samples_follow_the_models_distribution_digit_by_digit() -> None:
+    network = noisy(DIGITS_IN_TURN)
+    torch.nn.init.zeros_(network.code_enter.weight)  # all places alike
+    torch.nn.init.zeros_(network.sketch.draw.weight)
+    torch.nn.init.normal_(network.first_in.weight)
+    (wanted,) = _joint(network, (network.code_enter.bias + network.sketch.draw.bias)[None])
+    assert wanted.sum().item() == pytest.approx(1)
+    given_rest = wanted.reshape(10, 5) / wanted.reshape(10, 5).sum(0)
+    assert (given_rest - given_rest[:, :1]).abs().max() > 0.01, "the rest hangs on the first digit"
+    large = GridShape(time=5, rows=32, columns=32)
+    *_, last = fill_grid(network, text_to_video(ROW, large), 0, SamplingConfig(steps=3, guidance=1.0))
+    found = torch.bincount(last.canvas.grid.flatten() - CONFIG.vocabulary.text_end, minlength=50) / large.cells
+    assert (found - wanted).abs().max() < 0.008
+
+
+def test_a_code_costs_what_its_digits_cost() -> None:
+    network, features = noisy(DIGITS_IN_TURN), torch.randn(40, 4 * CONFIG.code_width)
+    codes, shares = torch.randint(CONFIG.visual_codes, (40,)), torch.rand(40)
+    found = MaskedObjective(network, MaskingConfig()).cost_of_codes(features, codes, shares)
+    likelihood = _joint(network, features)[torch.arange(40), codes]
+    torch.testing.assert_close(found, -(shares * likelihood.log()).sum())
+
+
 @given(unknown=st.integers(1, 3000), steps=st.integers(1, 64), exponent=st.floats(1, 10))
 def test_every_step_fills_something_and_the_last_fills_the_rest(unknown: int, steps: int, exponent: float) -> None:
     targets = _targets(unknown, steps, exponent)

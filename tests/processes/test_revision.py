@@ -70,7 +70,7 @@ class Oracle(Transformer):
         cells = known[:, None, None, None, None].expand(*grid.shape, 1).float()
         return Features(torch.empty(1, 0, 1), torch.empty(1, grid.shape[1], 0, 1), cells[asked])
 
-    def grid_logits(self, cells: torch.Tensor) -> torch.Tensor:
+    def grid_logits(self, cells: torch.Tensor, first: torch.Tensor | None = None) -> torch.Tensor:
         logits = torch.zeros(len(cells), CONFIG.visual_codes)
         logits[:, 7] = 20 * cells[:, 0]
         return logits
