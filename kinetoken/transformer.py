@@ -195,9 +195,9 @@ class Transformer(nn.Module):
         self.register_buffer("digits", rows_of_digits(config.levels, config.visual_codes), persistent=False)
         self.register_buffer("answer_digits", rows_of_digits(told_apart, config.answers[-1]), persistent=False)
         if config.digit_first:
-            self.first_out = nn.Linear(config.head_code_width, config.levels[0])
-            self.first_in = nn.Embedding(config.levels[0], 2 * config.head_code_width)
-            nn.init.zeros_(self.first_in.weight)
+            self.code_first = nn.Linear(config.head_code_width, config.levels[0])
+            self.code_given = nn.Embedding(config.levels[0], 2 * config.head_code_width)
+            nn.init.zeros_(self.code_given.weight)
         self._kept_ids, self._kept_head = Kept(), Kept()
         for table in (self.embedding, self.digit_in):
             nn.init.normal_(table.weight, std=(1 + len(config.levels)) ** -0.5)  # a code's sum has deviation 1
@@ -432,8 +432,9 @@ class Transformer(nn.Module):
         """The weights of `code_logits`."""
         own, shared = self.code_out.weight, self.digit_out
         weight = self._kept_head.of((own, shared.weight), lambda: own + shared(self.answer_digits))
-        first = (self.first_out.weight, self.first_out.bias, self.first_in.weight) if self.config.digit_first else ()
-        return *first, weight, self.code_out.bias
+        if not self.config.digit_first:
+            return weight, self.code_out.bias
+        return self.code_first.weight, self.code_first.bias, self.code_given.weight, weight, self.code_out.bias
 
     def _rotation(self, words: int, grid: GridShape, loop: bool = False) -> Float[Tensor, "2 positions channels"]:
         rotation = _rotation(words, self.config.slots, grid, self.config.patch, self.config.head_width, loop)
@@ -487,7 +488,7 @@ class Transformer(nn.Module):
 
     def adamw_parameters(self) -> list[Tensor]:
         """Tables of ids are no linear maps between features: AdamW, not Muon."""
-        heads = (self.word_out, self.code_out, *([self.first_out] if self.config.digit_first else []))
+        heads = (self.word_out, self.code_out, *([self.code_first] if self.config.digit_first else []))
         return [head.weight for head in heads]
 
 

@@ -161,7 +161,7 @@ def painting() -> NetworkRecipe:
     turns = (2, 0, 0, 0, 0, 0, 1, 0)
     return replace(
         small(),
-        parts=("things_on_grid", "code_", "digit_out", "first_"),
+        parts=("things_on_grid", "code_", "digit_out"),
         data=tuple(replace(share, turns=count) for share, count in zip(TOYBOX, turns, strict=True)),
         excerpts=(
             Excerpt(layers=5, side=8, turns=4, silent=True),

@@ -109,7 +109,7 @@ def test_samples_follow_the_models_distribution_digit_by_digit() -> None:
     network = noisy(DIGITS_IN_TURN)
     torch.nn.init.zeros_(network.code_enter.weight)  # all places alike
     torch.nn.init.zeros_(network.sketch.draw.weight)
-    torch.nn.init.normal_(network.first_in.weight)
+    torch.nn.init.normal_(network.code_given.weight)
     (wanted,) = _joint(network, (network.code_enter.bias + network.sketch.draw.bias)[None])
     assert wanted.sum().item() == pytest.approx(1)
     given_rest = wanted.reshape(10, 5) / wanted.reshape(10, 5).sum(0)
