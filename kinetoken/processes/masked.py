@@ -181,7 +181,7 @@ class _Asked:
             conditional, *free = self.network.grid_logits(cells, first).float().chunk(told)
             logits = free[0] + self.config.guidance * (conditional - free[0]) if free and guided else conditional
             answer = sample(logits, noise, self.config.temperature)
-            likelihood = likelihood + logits.gather(-1, answer[:, None])[:, 0] - logits.logsumexp(-1)
+            likelihood = likelihood + logits.log_softmax(-1).gather(-1, answer[:, None])[:, 0]
             chosen, unit = chosen + unit * answer, unit * answers
         return chosen, likelihood
 
