@@ -35,7 +35,7 @@ class TransformerConfig:
     width_per_layer: 64, as nanochat has it. halvings: how often rows and columns are halved on the way to the
     transformer; a patch of 2^halvings codes square is one position. near_blocks: of convolutions among codes before the
     transformer, and at each resolution above its own after it. coarse_blocks: before it, at each resolution between
-    that of codes and its own. squeeze: so many times fewer channels than the codes has what these blocks see of their
+    that of codes and its own. squeeze: how many times narrower than the codes is what these blocks see of their
     neighbours, and than what is drawn the layers that draw it. sight_width: of the small network that tells every cell
     of every thing.
     levels: the radices of a code's digits, lowest first, if codes have any (FSQ's have): codes that share a digit then
@@ -138,7 +138,7 @@ class TransformerConfig:
 
     @property
     def answers(self) -> tuple[int, ...]:
-        """How many there are to each question about a code: all codes, or its first digits and then the rest."""
+        """How many there are to each question about a code: all codes, or its first digit and then the rest."""
         return (self.levels[0], self.visual_codes // self.levels[0]) if self.digit_first else (self.visual_codes,)
 
     @property

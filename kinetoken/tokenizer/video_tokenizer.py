@@ -103,9 +103,9 @@ class VideoTokenizer(nn.Module):
         self, frames: Float[Tensor, "batch frames height width 3"], *, loop: bool = False
     ) -> Int[Tensor, "batch time rows columns"]:
         """loop: time is a circle, and the frames must be those of whole layers."""
-        if not loop and isinstance(self.quantizer, Mosaic):  # which need not be looked up
-            return self.quantizer.codes(blocks_from_frames(frames, self.config.cell))[0]
         if not loop:
+            if isinstance(self.quantizer, Mosaic):  # what its codes say need not be looked up
+                return self.quantizer.codes(blocks_from_frames(frames, self.config.cell))[0]
             return self.quantize(frames).codes
         layers = layers_of_loop(frames.shape[1], self.config.cell)
         assert frames.shape[1] == layers * self.config.cell.frames, "a circle has whole layers"
